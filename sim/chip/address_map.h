@@ -1,0 +1,70 @@
+// Which partition, slice, pseudo-channel, page and burst an address belongs to.
+//
+// Measured on H100 (side-aware copy experiments, mask 0xB3000): the parity of some address bits names the home partition,
+// in granules of 4 KiB. Which slice and channel inside a partition is not published; ours is a permutation that works for
+// any slice count: granules of a partition are numbered, the low bits of the number are XORed with a hash of the rest
+// (so that power-of-two strides do not camp on one slice), and the number is then split by remainder and quotient.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "device/device.h"
+
+namespace memwall::chip {
+
+struct Place {
+    std::uint8_t partition;    ///< home
+    std::uint16_t index;       ///< slice within the partition
+    std::uint32_t row;         ///< granule number within the slice
+};
+
+class AddressMap {
+public:
+    explicit AddressMap(const device::Device& device);
+
+    [[nodiscard]] Place place(std::uint64_t address) const {
+        const std::uint64_t number = (address >> pair_shift_ << half_shift_) | ((address >> granule_shift_) & half_mask_);
+        const std::uint64_t mixed = number ^ (mix(number >> 6) & 63);
+        const auto row = static_cast<std::uint32_t>((static_cast<Wide>(mixed) * reciprocal_) >> 64);
+        return {static_cast<std::uint8_t>(home(address)), static_cast<std::uint16_t>(mixed - static_cast<std::uint64_t>(row) * slices_), row};
+    }
+    [[nodiscard]] int home(std::uint64_t address) const { return __builtin_parityll(address & home_mask_); }
+
+    /// Bytes of one granule.
+    [[nodiscard]] std::uint32_t granule_bytes() const { return 1U << granule_shift_; }
+    /// Pseudo-channels of one slice, and how a granule is cut over them.
+    [[nodiscard]] int channels_per_slice() const { return channels_per_slice_; }
+    [[nodiscard]] std::uint32_t piece_sectors() const { return piece_sectors_; }
+
+    struct DramPlace {
+        std::uint32_t page;
+        std::uint16_t first_burst;  ///< of the piece of a granule that this channel holds
+    };
+    /// Page and first burst of granule `row`'s share in one pseudo-channel.
+    [[nodiscard]] DramPlace dram(std::uint32_t row) const {
+        return {row / granules_per_page_, static_cast<std::uint16_t>(row % granules_per_page_ * bursts_per_granule_)};
+    }
+
+private:
+    __extension__ using Wide = unsigned __int128;  // for a division by multiplication
+
+    static std::uint64_t mix(std::uint64_t x) {
+        x *= 0x9E3779B97F4A7C15ULL;
+        return x >> 40;
+    }
+
+    std::uint64_t home_mask_;
+    int granule_shift_;
+    int pair_shift_;           // a pair of home granules: one in each partition
+    int half_shift_;           // interleave granules in a home granule, as a shift
+    std::uint64_t half_mask_;
+    std::uint64_t slices_;     // of one partition
+    std::uint64_t reciprocal_;
+    int channels_per_slice_;
+    std::uint32_t piece_sectors_;
+    std::uint32_t granules_per_page_;
+    std::uint32_t bursts_per_granule_;  // in one channel
+};
+
+}  // namespace memwall::chip

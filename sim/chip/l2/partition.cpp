@@ -1,0 +1,240 @@
+#include "chip/l2/partition.h"
+
+#include <fmt/core.h>
+
+#include "chip/crossbar/crossbar.h"
+#include "chip/hbm/stack.h"
+
+namespace memwall::chip {
+
+namespace {
+
+// Evictions in front of memory, in multiples of its write queue, at which a slice stops accepting. Not published; twice lets
+// the controller see a full queue while the slice prepares the next batch.
+constexpr int kWriteQueuesAhead = 2;
+
+}  // namespace
+
+L2Partition::L2Partition(const sc_core::sc_module_name& name, Shared& shared, MemoryPools& pools, int half, std::uint32_t id)
+    : PartOf(name, shared.grid, id), shared_(shared), wiring_(shared.wiring), pools_(pools), half_(half) {
+    const auto& l2 = wiring_.device.l2;
+    const auto& hbm = wiring_.device.hbm;
+    const int sets = l2.slice_bytes / (l2.ways * l2.line_bytes);
+    lines_per_granule_ = static_cast<std::size_t>(l2.interleave_bytes / l2.line_bytes);
+    groups_ = static_cast<std::uint32_t>(sets) / static_cast<std::uint32_t>(lines_per_granule_);
+    sectors_per_line_ = l2.line_bytes / l2.sector_bytes;
+    sector_mask_ = (1U << sectors_per_line_) - 1;
+    sector_bytes_ = l2.sector_bytes;
+    hit_ps_ = from_ns(l2.hit_ns).count;
+    miss_ps_ = from_ns(l2.miss_ns).count;
+    fill_ps_ = from_ns(l2.fill_ns).count;
+    replay_ps_ = from_ns(l2.fill_replay_ns).count;
+    lookup_ps_ = wiring_.l2_clock.period_ps() / l2.lines_per_cycle;
+    header_bytes_ = wiring_.device.crossbar.request_bytes;
+    fill_sectors_ = l2.fill_bytes / l2.sector_bytes;
+    fill_pair_mask_ = (1ULL << fill_sectors_) - 1;
+    const auto replacement = l2.replacement == "random" ? Replacement::random : Replacement::lru;
+    slice_numbers_ = wiring_.partition_slices[static_cast<std::size_t>(half)];
+    write_limit_ = kWriteQueuesAhead * hbm.write_queue_entries * fill_sectors_ * wiring_.map.channels_per_slice();
+    for (const int number : slice_numbers_) {
+        slices_.emplace_back(sets, l2.ways, replacement);
+        traffic_.push_back({fmt::format("slice{}", number), 0, 0, 0});
+    }
+}
+
+void L2Partition::connect(Crossbar& crossbar, L2Partition& other, const std::vector<HbmStack*>& stacks) {
+    crossbar_ = &crossbar;
+    other_ = &other;
+    stacks_ = stacks;
+}
+
+void L2Partition::handle(const Message& message) {
+    const std::uint32_t item = message.payload;
+    switch (message.kind) {
+        case request: accept(item, message.due_ps); break;
+        case far_read: accept_far_read(item, message.due_ps, false); break;
+        case far_write: accept_far_write(item, message.due_ps); break;
+        case far_data: finish_fill(item, message.due_ps); break;
+        case far_ack: answer(item, message.due_ps); break;
+        case dram_done: finish_run(item, message.due_ps); break;
+        default: withdraw_copy(message.arg >> 8, item, message.arg & 0xFF); break;
+    }
+}
+
+void L2Partition::prefetch(const Message& message, int stage) const {
+    const std::uint32_t item = message.payload;
+    const bool of_chunk = message.kind == request || message.kind == far_write;
+    const bool of_fill = message.kind == far_read || message.kind == far_data;
+    const bool of_run = message.kind == dram_done;
+    if (stage == 0) {
+        if (of_chunk) {
+            shared_.chunks.prefetch(item);
+        } else if (of_run) {
+            pools_.runs.prefetch(item);
+        }
+        return;
+    }
+    const std::uint32_t fill = of_fill ? item : of_run ? pools_.runs[item].fill : kNone;
+    if (stage == 1) {
+        if (fill != kNone) pools_.fills.prefetch(fill);
+        return;
+    }
+    if (fill == kNone && !of_chunk) return;
+    const std::uint32_t row = of_chunk ? wiring_.map.place(shared_.chunks[item].address).row : pools_.fills[fill].row;
+    const std::size_t slice = of_chunk ? static_cast<std::size_t>(wiring_.slice_index[shared_.chunks[item].slice]) : pools_.fills[fill].slice;
+    const std::size_t first = set_of(row, 0);
+    for (std::size_t line = 0; line < lines_per_granule_; ++line) slices_[slice].tags.prefetch(first + line);
+}
+
+std::int64_t L2Partition::look_up_begins(Slice& slice, int lines, std::int64_t now_ps) {
+    return static_cast<std::int64_t>(slice.lookups.reserve(static_cast<double>(now_ps), lookup_ps_ * lines));
+}
+
+void L2Partition::accept(std::uint32_t index, std::int64_t now_ps) {
+    Chunk& chunk = shared_.chunks[index];
+    auto& slice = slices_[static_cast<std::size_t>(wiring_.slice_index[chunk.slice])];
+    ++chunks_in_;
+    // Behind a full write-back queue everything waits: an eviction might be needed.
+    if (!slice.stalled.empty() || slice.writes_in_flight > write_limit_) {
+        slice.stalled.push(shared_.chunks, index);
+        return;
+    }
+    const std::int64_t begun = look_up_begins(slice, chunk.lines, now_ps);
+    if (chunk.access == Access::read) {
+        read(index, begun);
+    } else {
+        write(index, begun);
+    }
+}
+
+void L2Partition::read(std::uint32_t index, std::int64_t begun_ps) {
+    Chunk& chunk = shared_.chunks[index];
+    const Place place = wiring_.map.place(chunk.address);
+    const auto slice = static_cast<std::size_t>(wiring_.slice_index[chunk.slice]);
+    const std::int64_t ready = begun_ps + hit_ps_;
+    const Lookup found = look_up(slice, place.row, chunk.far, chunk.sectors, index, chunk.policy, ready);
+    if (!chunk.replay) {
+        const auto bytes = static_cast<std::uint64_t>(sector_count(chunk.sectors) * sector_bytes_);
+        counters_.l2_read_bytes += bytes;
+        counters_.l2_hit_bytes += static_cast<std::uint64_t>(sector_count(found.hit) * sector_bytes_);
+        (chunk.far ? counters_.l2_far_bytes : counters_.l2_near_bytes) += bytes;
+        traffic_[slice].bytes_in += bytes;
+    }
+    chunk.replay = found.replay;
+    chunk.waiting = static_cast<std::uint8_t>(found.waits);
+    if (found.waits == 0) answer(index, ready);
+}
+
+void L2Partition::write(std::uint32_t index, std::int64_t begun_ps) {
+    Chunk& chunk = shared_.chunks[index];
+    const auto slice = static_cast<std::size_t>(wiring_.slice_index[chunk.slice]);
+    const auto bytes = static_cast<std::uint64_t>(sector_count(chunk.sectors) * sector_bytes_);
+    counters_.l2_write_bytes += bytes;
+    traffic_[slice].bytes_in += bytes;
+    if (!chunk.far) {
+        write_home(index, slice, begun_ps);
+        return;
+    }
+    // The home is the other partition; a copy that this one holds is no longer true.
+    const Place place = wiring_.map.place(chunk.address);
+    unsigned lines = 0;
+    for (std::size_t line = 0; line < lines_per_granule_; ++line) {
+        if (chunk.sectors >> (line * static_cast<std::size_t>(sectors_per_line_)) & sector_mask_) lines |= 1U << line;
+    }
+    withdraw_copy(slice, place.row, lines);
+    const double moved = chunk.bytes + header_bytes_ * chunk.lines;
+    const auto leaves = static_cast<std::int64_t>(link_out_.reserve(static_cast<double>(begun_ps + hit_ps_), moved * wiring_.link));
+    counters_.link_bytes += chunk.bytes;
+    send(*other_, leaves + wiring_.link_ps[chunk.slice], far_write, index);
+}
+
+void L2Partition::accept_far_write(std::uint32_t index, std::int64_t now_ps) {
+    Chunk& chunk = shared_.chunks[index];
+    const auto slice = static_cast<std::size_t>(wiring_.slice_index[chunk.slice]);  // mirrored: the same index
+    write_home(index, slice, look_up_begins(slices_[slice], chunk.lines, now_ps));
+}
+
+void L2Partition::write_home(std::uint32_t index, std::size_t slice, std::int64_t begun_ps) {
+    Chunk& chunk = shared_.chunks[index];
+    const Place place = wiring_.map.place(chunk.address);
+    const std::int64_t ready = begun_ps + hit_ps_;
+    if (chunk.access == Access::reduce) {
+        // An addition needs the old value: it is a read whose answer is written back.
+        const Lookup found = look_up(slice, place.row, false, chunk.sectors, index, chunk.policy, ready);
+        chunk.replay = found.replay;
+        chunk.waiting = static_cast<std::uint8_t>(found.waits);
+        if (found.waits == 0) finish_reduce(index, ready);
+        return;
+    }
+    mark_written(slice, place.row, chunk.sectors, chunk.policy, begun_ps);
+    finish_reduce(index, ready);
+}
+
+void L2Partition::finish_reduce(std::uint32_t index, std::int64_t ready_ps) {
+    Chunk& chunk = shared_.chunks[index];
+    if (chunk.access == Access::reduce) {
+        const Place place = wiring_.map.place(chunk.address);
+        mark_written(static_cast<std::size_t>(wiring_.slice_index[chunk.slice]), place.row, chunk.sectors, chunk.policy, ready_ps);
+    }
+    if (wiring_.slice_partition[chunk.slice] == half_) {
+        answer(index, ready_ps);
+    } else {
+        send(*other_, ready_ps + wiring_.link_ps[chunk.slice], far_ack, index);
+    }
+}
+
+void L2Partition::answer(std::uint32_t index, std::int64_t ready_ps) {
+    Chunk& chunk = shared_.chunks[index];
+    auto& slice = slices_[static_cast<std::size_t>(wiring_.slice_index[chunk.slice])];
+    std::int64_t leaves = ready_ps;
+    if (chunk.access == Access::read) {
+        leaves = static_cast<std::int64_t>(slice.out.reserve(static_cast<double>(ready_ps), chunk.bytes * wiring_.slice_port));
+        traffic_[static_cast<std::size_t>(wiring_.slice_index[chunk.slice])].bytes_out +=
+            static_cast<std::uint64_t>(sector_count(chunk.sectors) * sector_bytes_);
+    }
+    // What the fill did not spend in memory or on the link was spent here.
+    const auto spent = static_cast<std::int32_t>(leaves - chunk.entered_ps);
+    const std::int32_t elsewhere = chunk.hbm_ps + chunk.interposer_ps + chunk.link_ps;
+    chunk.l2_ps += std::max(0, spent - elsewhere);
+    chunk.entered_ps = leaves;
+    ++chunks_out_;
+    send(*crossbar_, leaves + wiring_.crossbar_to_slice_ps[chunk.slice], Crossbar::response, index);
+}
+
+void L2Partition::accept_far_read(std::uint32_t index, std::int64_t now_ps, bool replayed) {
+    Fill& fill = pools_.fills[index];
+    auto& slice = slices_[fill.slice];
+    const int lines = __builtin_popcount(fill.lines);
+    const std::int64_t ready = look_up_begins(slice, lines, now_ps) + (replayed ? 0 : hit_ps_);
+    const std::uint64_t wanted = fill.sectors;
+    const Lookup found = look_up(fill.slice, fill.row, false, wanted, index | Asker::kFarFill, fill.policy, ready);
+    Fill& again = pools_.fills[index];  // the look-up may have grown the pool
+    if (!replayed) counters_.l2_far_hit_bytes += static_cast<std::uint64_t>(sector_count(found.hit) * sector_bytes_);
+    again.waiting = static_cast<std::uint8_t>(found.waits);
+    again.replay = found.replay;
+    if (found.waits == 0) answer_far(index, ready);
+}
+
+void L2Partition::answer_far(std::uint32_t index, std::int64_t ready_ps) {
+    Fill& fill = pools_.fills[index];
+    const double bytes = sector_count(fill.sectors) * sector_bytes_;
+    const auto leaves = static_cast<std::int64_t>(link_out_.reserve(static_cast<double>(ready_ps), bytes * wiring_.link));
+    counters_.link_bytes += static_cast<std::uint64_t>(bytes);
+    const std::int64_t link_ps = wiring_.link_ps[static_cast<std::size_t>(slice_numbers_[fill.slice])];
+    fill.link_ps += static_cast<std::int32_t>(leaves - ready_ps + link_ps);
+    send(*other_, leaves + link_ps, far_data, index);
+}
+
+void L2Partition::check_empty() const {
+    if (chunks_in_ != chunks_out_) {
+        throw ModelError(fmt::format("{}: conservation broken: {} chunks entered, {} left", name(), chunks_in_, chunks_out_));
+    }
+    for (std::size_t s = 0; s < slices_.size(); ++s) {
+        if (traffic_[s].bytes_in < traffic_[s].bytes_out) {
+            throw ModelError(fmt::format("{}: conservation broken: {} bytes asked, {} answered", traffic_[s].name, traffic_[s].bytes_in,
+                                         traffic_[s].bytes_out));
+        }
+    }
+}
+
+}  // namespace memwall::chip

@@ -1,0 +1,182 @@
+// One of the two L2 partitions, with its slices and its end of the link to the other.
+//
+// Measured on Hopper: an SM reads only its own half. A line whose home (the half beside its memory channel) is the other
+// half is fetched over the link and copied into the reader's half, so that shared data occupies both: a plain 50 MB cache
+// cannot show the knees at 25 MB. The home keeps its line as well; it knows that a copy exists and withdraws it when the
+// line is written. Writes go to the home.
+//
+// A slice passes look-ups at a fixed rate, answers hits after its pipeline, merges misses to a line on its way, and holds
+// dirty sectors until they are evicted. A slice whose evictions pile up in front of memory stops accepting requests.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/observations.h"
+#include "chip/l2/tags.h"
+#include "chip/wiring.h"
+
+namespace memwall::chip {
+
+class Crossbar;
+class HbmStack;
+
+/// Sectors of one granule on their way into a slice, from memory or from the other partition.
+struct Fill {
+    std::uint64_t sectors;   ///< asked for
+    std::uint64_t ways;      ///< four bits per line of the granule
+    std::uint32_t row;       ///< granule within the slice
+    std::uint16_t slice;
+    std::uint8_t lines;      ///< which lines of the granule (up to 8) it fills
+    bool far;                ///< its home is the other partition
+    std::uint8_t runs;       ///< DRAM runs that have not come back
+    std::uint8_t waiting;    ///< at its home: fills that it waits for there (far fills are askers too)
+    bool replay;
+    std::uint8_t policy;
+    std::uint32_t askers;    ///< list of Asker
+    std::uint32_t next;      ///< in its slice's list of fills
+    std::int64_t entered_ps;
+    std::int32_t hbm_ps, interposer_ps, link_ps;
+};
+
+/// One that waits for a fill: a chunk, or a far fill of the other partition (kFarFill set).
+struct Asker {
+    static constexpr std::uint32_t kFarFill = 1U << 31;
+    std::uint32_t who;
+    std::uint32_t next;
+};
+
+/// A run of bursts in one page of one pseudo-channel.
+struct DramRun {
+    std::uint32_t fill;   ///< kNone for a write
+    std::uint32_t page;
+    std::uint16_t first_burst, bursts;
+    std::uint16_t slice;
+    std::uint8_t channel; ///< of the slice
+    bool write;
+    std::int64_t entered_ps;
+};
+
+/// Pools that the two partitions and the stacks share.
+struct MemoryPools {
+    Pool<Fill> fills{1 << 13};
+    Pool<Asker> askers{1 << 13};
+    Pool<DramRun> runs{1 << 14};
+};
+
+class L2Partition : public PartOf<L2Partition> {
+public:
+    enum Kind : std::uint32_t {
+        request,        ///< chunk, from the crossbar
+        far_read,       ///< fill of the other partition, which asks its home
+        far_write,      ///< chunk of the other partition's SMs that writes a line homed here
+        far_data,       ///< fill, answered by its home
+        far_ack,        ///< chunk, written at its home
+        dram_done,      ///< run
+        withdraw        ///< payload row, arg slice index << 8 | lines: a copy is no longer valid
+    };
+
+    L2Partition(const sc_core::sc_module_name& name, Shared& shared, MemoryPools& pools, int half, std::uint32_t id);
+    void connect(Crossbar& crossbar, L2Partition& other, const std::vector<HbmStack*>& stacks);
+
+    void handle(const Message& message);
+    void prefetch(const Message& message, int stage) const;
+
+    [[nodiscard]] const Counters& counters() const { return counters_; }
+    [[nodiscard]] const std::vector<PartTraffic>& traffic() const { return traffic_; }
+    /// Throws ModelError unless everything that entered has left.
+    void check_empty() const;
+
+private:
+    static constexpr std::uint32_t kFillBuckets = 64;
+    struct Slice {
+        Slice(int sets, int ways, Replacement replacement) : tags(sets, ways, replacement) { fills.fill(kNone); }
+        TagStore tags;
+        Server lookups;                   // tag pipeline
+        Server out;                       // data port to the crossbar
+        int writes_in_flight = 0;         // bursts that memory has not yet taken
+        Fifo stalled;                     // chunks behind a full write-back queue
+        std::array<std::uint32_t, kFillBuckets> fills;  // those on their way, by row
+    };
+    /// What a look-up found.
+    struct Lookup {
+        int waits = 0;          ///< fills that the asker now waits for
+        bool replay = false;
+        std::uint64_t hit = 0;  ///< sectors found
+    };
+
+    // Requests.
+    void accept(std::uint32_t chunk, std::int64_t now_ps);
+    void read(std::uint32_t chunk, std::int64_t begun_ps);
+    void write(std::uint32_t chunk, std::int64_t begun_ps);
+    void write_home(std::uint32_t chunk, std::size_t slice, std::int64_t begun_ps);
+    void accept_far_read(std::uint32_t fill, std::int64_t now_ps, bool replayed);
+    void accept_far_write(std::uint32_t chunk, std::int64_t now_ps);
+    // Look-up and allocation.
+    Lookup look_up(std::size_t slice, std::uint32_t row, bool far, std::uint64_t sectors, std::uint32_t who, int policy,
+                   std::int64_t ready_ps);
+    int allocate(std::size_t slice, std::size_t line, std::uint32_t row, std::uint32_t tag, int policy, std::int64_t now_ps);
+    [[nodiscard]] std::uint32_t find_fill(std::size_t slice, std::uint32_t tag, std::size_t line) const;
+    [[nodiscard]] std::uint32_t any_fill_of_set(std::size_t slice, std::size_t line, std::uint32_t row) const;
+    void add_fill(std::size_t slice, std::uint32_t fill);
+    void remove_fill(std::size_t slice, std::uint32_t fill);
+    [[nodiscard]] unsigned fetch_sectors(unsigned wanted) const;
+    void flush_victim(std::size_t slice, std::int64_t now_ps);
+    void mark_written(std::size_t slice, std::uint32_t row, std::uint64_t sectors, int policy, std::int64_t now_ps);
+    void withdraw_copy(std::size_t slice, std::uint32_t row, unsigned lines);
+    // Fills.
+    void fetch(std::uint32_t fill, std::int64_t ready_ps);
+    void fetch_from_memory(std::uint32_t fill, std::int64_t ready_ps);
+    void finish_run(std::uint32_t run, std::int64_t now_ps);
+    void finish_fill(std::uint32_t fill, std::int64_t ready_ps);
+    void wake_asker(std::uint32_t who, const Fill& fill, std::int64_t ready_ps);
+    void add_asker(std::uint32_t fill, std::uint32_t who);
+    // Memory side.
+    void issue_runs(std::size_t slice, std::uint32_t row, std::uint64_t sectors, std::uint32_t fill, std::int64_t ready_ps);
+    void send_run(std::size_t slice, std::uint32_t run, std::int64_t ready_ps);
+    // Answers.
+    void answer(std::uint32_t chunk, std::int64_t ready_ps);
+    void answer_far(std::uint32_t fill, std::int64_t ready_ps);
+    void finish_reduce(std::uint32_t chunk, std::int64_t ready_ps);
+    std::int64_t look_up_begins(Slice& slice, int lines, std::int64_t now_ps);
+
+    [[nodiscard]] std::size_t set_of(std::uint32_t row, int line) const {
+        return static_cast<std::size_t>(row % groups_) * lines_per_granule_ + static_cast<std::size_t>(line);
+    }
+    [[nodiscard]] int sector_count(std::uint64_t sectors) const { return __builtin_popcountll(sectors); }
+
+    Shared& shared_;
+    Wiring& wiring_;
+    MemoryPools& pools_;
+    const int half_;
+    Crossbar* crossbar_ = nullptr;
+    L2Partition* other_ = nullptr;
+    std::vector<HbmStack*> stacks_;
+
+    std::vector<Slice> slices_;
+    std::vector<int> slice_numbers_;     // chip-wide
+    Server link_out_;
+    std::uint32_t groups_;
+    std::size_t lines_per_granule_;
+    int sectors_per_line_;
+    unsigned sector_mask_;               // of one line
+    int sector_bytes_;
+    std::int64_t hit_ps_, miss_ps_, fill_ps_, replay_ps_;
+    double lookup_ps_;
+    double header_bytes_;
+    std::uint64_t fill_pair_mask_;       // sectors per fill granule, as a run of ones
+    int fill_sectors_;
+    int write_limit_;                    // bursts that a slice may have on their way to memory
+
+    // The victim that is being gathered: lines of one granule leave as one write.
+    std::uint32_t victim_row_ = 0;
+    std::uint64_t victim_sectors_ = 0;
+
+    std::uint64_t chunks_in_ = 0, chunks_out_ = 0;
+    std::vector<PartTraffic> traffic_;
+    Counters counters_;
+};
+
+}  // namespace memwall::chip

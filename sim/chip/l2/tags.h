@@ -1,0 +1,96 @@
+// Tags of one L2 slice: set-associative, 128-byte lines of 32-byte sectors, least-recently-used replacement.
+//
+// The lines of one granule of the address interleave stand in consecutive sets, so a granule's look-up walks adjacent
+// memory, and lines that came together leave together. Everything about a set lies in two cache lines of the host: the
+// tags, two bytes of state per line, and the recency of its ways as a permutation, four bits each, in one word (a touch is
+// a few shifts, the victim is the top nibble). Simulating a whole token walks 300 million sets: this layout is what the
+// simulator's speed hangs on.
+#pragma once
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#include <cstdint>
+#include <vector>
+
+namespace memwall::chip {
+
+enum class Replacement : std::uint8_t { lru, random };
+
+class TagStore {
+public:
+    static constexpr std::uint32_t kInvalid = 0xFFFFFFFF;
+    static constexpr int kMaxWays = 16;  // nibbles in a word
+
+    // State of a line: sectors present, sectors newer than memory, and
+    static constexpr unsigned kSectors = 0xF;
+    static constexpr unsigned kDirtyShift = 4;
+    static constexpr unsigned kPending = 1 << 8;   ///< a fill is on its way: may not be evicted
+    static constexpr unsigned kCopied = 1 << 9;    ///< home line of which the other partition holds a copy
+    static constexpr unsigned kKeep = 1 << 10;     ///< evict_last
+
+    struct alignas(64) Set {
+        std::uint32_t tag[kMaxWays];
+        std::uint64_t order;
+        std::uint16_t state[kMaxWays];
+    };
+
+    TagStore(int sets, int ways, Replacement replacement);
+
+    [[nodiscard]] Set& set(std::size_t index) { return sets_[index]; }
+    void prefetch(std::size_t index) const {
+        __builtin_prefetch(&sets_[index]);
+        __builtin_prefetch(&sets_[index].order);
+    }
+
+    /// The way that holds `tag`, or -1. `likely` is tried first.
+    [[nodiscard]] static int find(const Set& set, std::uint32_t tag, int likely) {
+        if (set.tag[likely] == tag) return likely;
+        const unsigned hits = equal(set, tag);
+        return hits != 0 ? __builtin_ctz(hits) : -1;
+    }
+    /// Makes `way` the most recently used.
+    static void touch(Set& set, int way) {
+        if ((set.order & 15) == static_cast<std::uint64_t>(way)) return;
+        const int place = place_of(set.order, way);
+        const std::uint64_t newer = set.order & ((1ULL << (4 * place)) - 1);
+        const std::uint64_t through = place == 15 ? ~0ULL : (1ULL << (4 * (place + 1))) - 1;
+        set.order = (set.order & ~through) | (newer << 4) | static_cast<std::uint64_t>(way);
+    }
+    /// Makes `way` the next victim.
+    void demote(Set& set, int way) const;
+    /// The way to evict, or -1 when every line of the set awaits a fill.
+    [[nodiscard]] int victim(const Set& set) {
+        const auto oldest = static_cast<int>(set.order >> (4 * (ways_ - 1)) & 15);
+        if (replacement_ == Replacement::lru && (set.state[oldest] & (kPending | kKeep)) == 0) return oldest;
+        return search_victim(set);
+    }
+
+private:
+    [[nodiscard]] int search_victim(const Set& set);
+    static int place_of(std::uint64_t order, int way) {
+        const std::uint64_t x = order ^ (0x1111111111111111ULL * static_cast<std::uint64_t>(way));
+        return __builtin_ctzll((x - 0x1111111111111111ULL) & ~x & 0x8888888888888888ULL) >> 2;
+    }
+    static unsigned equal(const Set& set, std::uint32_t tag) {
+#if defined(__SSE2__)
+        const __m128i wanted = _mm_set1_epi32(static_cast<int>(tag));
+        const auto* words = reinterpret_cast<const __m128i*>(set.tag);
+        const __m128i low = _mm_packs_epi32(_mm_cmpeq_epi32(_mm_load_si128(words), wanted), _mm_cmpeq_epi32(_mm_load_si128(words + 1), wanted));
+        const __m128i high = _mm_packs_epi32(_mm_cmpeq_epi32(_mm_load_si128(words + 2), wanted), _mm_cmpeq_epi32(_mm_load_si128(words + 3), wanted));
+        return static_cast<unsigned>(_mm_movemask_epi8(_mm_packs_epi16(low, high)));
+#else
+        unsigned hits = 0;
+        for (int way = 0; way < kMaxWays; ++way) hits |= static_cast<unsigned>(set.tag[way] == tag) << way;
+        return hits;
+#endif
+    }
+
+    int ways_;
+    Replacement replacement_;
+    std::uint64_t random_ = 0x243F6A8885A308D3ULL;
+    std::vector<Set> sets_;
+};
+
+}  // namespace memwall::chip

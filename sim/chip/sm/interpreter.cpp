@@ -1,0 +1,465 @@
+// The SM's interpreter: what each step of a role does, and what a role waits for.
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "chip/launch/launch_unit.h"
+#include "chip/sm/sm.h"
+
+namespace memwall::chip {
+
+using trace::StepKind;
+
+namespace {
+
+constexpr std::uint8_t kChaseRing = 0xFF;
+
+/// Element i of a fixed random cyclic order of 0..n-1: a small Feistel network on the next power of four, walked until it
+/// falls into range. Every element is visited once per round, in the same order each round.
+std::uint64_t shuffled(std::uint64_t i, std::uint64_t n) {
+    unsigned half = 1;
+    while ((1ULL << (2 * half)) < n) ++half;
+    const std::uint64_t mask = (1ULL << half) - 1;
+    std::uint64_t x = i;
+    do {
+        std::uint64_t left = x >> half, right = x & mask;
+        for (std::uint64_t round = 1; round <= 4; ++round) {
+            const std::uint64_t f = ((right + round) * 0x9E3779B97F4A7C15ULL) >> 33;
+            const std::uint64_t next = left ^ (f & mask);
+            left = right;
+            right = next;
+        }
+        x = left << half | right;
+    } while (x >= n);
+    return x;
+}
+
+}  // namespace
+
+bool Sm::next_item(Cta& cta, RoleState& role) {
+    const trace::Kernel& kernel = *program(cta).kernel;
+    const std::int64_t clusters = kernel.ctas / kernel.work.cluster;
+    const std::int64_t items = kernel.work.cluster_items();
+    const bool first = role.item < 0;
+    if (!first && !kernel.work.persistent) return false;
+    if (kernel.work.blocked) {
+        const std::int64_t share = (items + clusters - 1) / clusters;
+        const std::int64_t begin = cta.index / kernel.work.cluster * share;
+        role.item = first ? begin : role.item + 1;
+        if (role.item >= std::min(items, begin + share)) return false;
+    } else {
+        role.item += clusters;
+        if (role.item >= items) return false;
+    }
+    role.pc = 0;
+    role.depth = 0;
+    set_coordinates(cta, role);
+    return true;
+}
+
+void Sm::set_coordinates(const Cta& cta, RoleState& role) {
+    const auto at = program(cta).kernel->work.coordinates(role.item, cta.rank);
+    role.vars.fill(0);
+    std::copy(at.begin(), at.end(), role.vars.begin());
+    role.vars[trace::kVarCta] = cta.index;
+    role.vars[trace::kVarClusterRank] = cta.rank;
+    role.vars[trace::kVarInstance] = role.instance;
+}
+
+Sm::Outcome Sm::block(RoleState& role, Wait why, std::int64_t now_ps) {
+    role.wait = why;
+    role.wait_since_ps = now_ps;
+    return Outcome::blocked;
+}
+
+void Sm::wake(Cta& cta, int slot, int role, std::int64_t at_ps) {
+    RoleState& state = cta.roles[static_cast<std::size_t>(role)];
+    state.wait = Wait::start;
+    post(std::max(at_ps, state.wait_since_ps), resume, static_cast<std::uint32_t>(slot) << 8 | static_cast<std::uint32_t>(role));
+}
+
+void Sm::run(int slot, int role_index, std::int64_t now_ps) {
+    Cta& cta = slots_[static_cast<std::size_t>(slot)];
+    RoleState& role = cta.roles[static_cast<std::size_t>(role_index)];
+    const auto& steps = program(cta).roles[role.role].role->steps;
+    role.wait = Wait::none;
+    std::int64_t now = now_ps;
+    for (;;) {
+        if (role.pc >= steps.size()) {
+            if (next_item(cta, role)) continue;
+            role.wait = Wait::done;
+            finish_role(cta, slot, now);
+            return;
+        }
+        const Outcome outcome = step(cta, slot, role_index, role, steps[role.pc], now);
+        if (outcome == Outcome::blocked) return;
+        if (outcome == Outcome::next) ++role.pc;
+        // A role that has worked into the future goes on when that time has come, unless nothing happens until then.
+        if (now > now_ps && !quiet_until(now)) {
+            role.wait = Wait::start;
+            post(now, resume, static_cast<std::uint32_t>(slot) << 8 | static_cast<std::uint32_t>(role_index));
+            return;
+        }
+    }
+}
+
+Sm::Outcome Sm::step(Cta& cta, int slot, int role_index, RoleState& role, const trace::Step& step, std::int64_t& now) {
+    switch (step.kind) {
+        case StepKind::loop_begin: return begin_loop(program(cta), role, step);
+        case StepKind::loop_end: return end_loop(program(cta), role);
+        case StepKind::acquire: return acquire(cta, role, cta.rings[static_cast<std::size_t>(step.ring)], step.ring, now);
+        case StepKind::load: load(cta, slot, role_index, role, step, now); return Outcome::next;
+        case StepKind::commit: commit(cta, slot, role, step.ring, now); return Outcome::next;
+        case StepKind::wait_full: return wait_full(cta, role, step.ring, now);
+        case StepKind::release: release(cta, slot, role, step.ring, now); return Outcome::next;
+        case StepKind::mma: mma(cta, slot, role_index, role, step, now); return Outcome::next;
+        case StepKind::wait_mma:
+            role.allowance = static_cast<std::int32_t>(step.count.at(role.vars));
+            return role.mma_in_flight <= role.allowance ? Outcome::next : block(role, Wait::mma, now);
+        case StepKind::vector: vector_work(cta, slot, role, step, now); return Outcome::next;
+        case StepKind::store:
+        case StepKind::reduce: load(cta, slot, role_index, role, step, now); return Outcome::next;
+        case StepKind::wait_stores: return role.stores_in_flight == 0 ? Outcome::next : block(role, Wait::stores, now);
+        case StepKind::sync_cta: return sync_cta(cta, slot, role, now);
+        case StepKind::sync_cluster: return sync_cluster(cta, role, now);
+        case StepKind::wait_dependency: return cta.kernel <= dependency_ ? Outcome::next : block(role, Wait::dependency, now);
+        case StepKind::trigger_dependents:
+            send(*launch_, now + launch_->exit_latency_ps(), LaunchUnit::cta_triggered, static_cast<std::uint32_t>(index_), cta.kernel);
+            return Outcome::next;
+        case StepKind::chase: return chase(cta, slot, role_index, role, step, now);
+    }
+    return Outcome::next;
+}
+
+Sm::Outcome Sm::begin_loop(const Program& p, RoleState& role, const trace::Step& step) {
+    std::int64_t trips = step.count.at(role.vars);
+    if (step.count_limit) trips = std::min(trips, step.count_limit->at(role.vars));
+    if (trips <= 0) {
+        role.pc = static_cast<std::uint16_t>(p.roles[role.role].match[role.pc] + 1);
+        return Outcome::stay;
+    }
+    role.trips[static_cast<std::size_t>(role.depth)] = trips;
+    role.vars[static_cast<std::size_t>(trace::kWorkDims + role.depth)] = 0;
+    ++role.depth;
+    return Outcome::next;
+}
+
+Sm::Outcome Sm::end_loop(const Program& p, RoleState& role) {
+    const auto depth = static_cast<std::size_t>(role.depth - 1);
+    if (++role.vars[static_cast<std::size_t>(trace::kWorkDims) + depth] < role.trips[depth]) {
+        role.pc = static_cast<std::uint16_t>(p.roles[role.role].match[role.pc] + 1);
+        return Outcome::stay;
+    }
+    role.vars[static_cast<std::size_t>(trace::kWorkDims) + depth] = 0;
+    --role.depth;
+    return Outcome::next;
+}
+
+Sm::Outcome Sm::acquire(const Cta& cta, RoleState& role, RingState& ring, int ring_index, std::int64_t& now) {
+    Cursor& cursor = role.cursor[static_cast<std::size_t>(ring_index)];
+    const std::int64_t generation = cursor.acquired;
+    Stage& stage = ring.stage[static_cast<std::size_t>(generation % ring.stages)];
+    if (generation >= ring.stages && stage.releases < ring.consumers) {
+        role.wait_ring = static_cast<std::uint8_t>(ring_index);
+        return block(role, Wait::empty, now);
+    }
+    stage.releases -= generation >= ring.stages ? ring.consumers : 0;
+    stage.generation = generation;
+    stage.expected = 0;
+    stage.committed = false;
+    ++cursor.acquired;
+    if (!program(cta).kernel->rings[static_cast<std::size_t>(ring_index)].registers) now += cycles(device_.sm.barrier_wait_cycles);
+    return Outcome::next;
+}
+
+void Sm::load(Cta& cta, int slot, int role_index, RoleState& role, const trace::Step& step, std::int64_t& now) {
+    const trace::Tensor& tensor = bench_.trace->tensors[static_cast<std::size_t>(step.tensor)];
+    const bool is_load = step.kind == StepKind::load;
+    const bool plain = step.path != trace::LoadPath::tma;
+    std::array<std::int64_t, trace::kMaxRank> origin{};
+    for (int d = 0; d < tensor.rank; ++d) origin[static_cast<std::size_t>(d)] = step.origin[static_cast<std::size_t>(d)].at(role.vars);
+
+    Transfer transfer{};
+    transfer.walk = BoxWalk(tensor, origin, step.box);
+    transfer.access = is_load ? Access::read : step.kind == StepKind::store ? Access::write : Access::reduce;
+    transfer.plain = plain;
+    transfer.policy = static_cast<std::uint8_t>(tensor.policy);
+    transfer.cta = static_cast<std::uint8_t>(slot);
+    transfer.role = static_cast<std::uint8_t>(role_index);
+    transfer.ready_ps = now;
+    transfer.copies = 1;
+    transfer.cluster = kNone;
+    transfer.delay_ps = static_cast<double>(cycles(device_.sm.load_issue_cycles));
+    if (!plain) {
+        transfer.setup_ps = static_cast<double>(cycles(device_.tma.command_cycles));
+        transfer.delay_ps += static_cast<double>(cycles(device_.tma.latency_cycles));
+        auto& cached = descriptor_[static_cast<std::size_t>(step.tensor)];
+        if (cached != cta.kernel + 1) {
+            cached = cta.kernel + 1;
+            transfer.setup_ps += static_cast<double>(cycles(device_.tma.descriptor_miss_cycles));
+        }
+        now += cycles(device_.tma.issue_cycles);
+    }
+    if (!is_load) {
+        // Chunks are counted when the engine has cut the box; until then the box as a whole counts as one more.
+        BoxWalk counting = transfer.walk;
+        std::int32_t pieces = 0;
+        while (!counting.done()) {
+            counting.next(wiring_.map.granule_bytes());
+            ++pieces;
+        }
+        role.stores_in_flight += pieces;
+        cta.stores_in_flight += pieces;
+        stores_.queue.push(transfer);
+        emit(stores_, transfer.ready_ps);
+        return;
+    }
+    const Cursor& cursor = role.cursor[static_cast<std::size_t>(step.ring)];
+    Stage& stage = cta.rings[static_cast<std::size_t>(step.ring)].stage[static_cast<std::size_t>((cursor.acquired - 1) % cta.rings[static_cast<std::size_t>(step.ring)].stages)];
+    transfer.ring = static_cast<std::uint8_t>(step.ring);
+    transfer.generation = static_cast<std::uint32_t>(cursor.acquired - 1);
+    stage.expected += transfer.walk.bytes();
+    if (step.multicast_ctas > 1) {
+        // This CTA fetches its share of the box; the crossbar hands it to every CTA of the group.
+        const int place = cta.rank / step.multicast_stride % step.multicast_ctas;
+        trace::Extents share = step.box;
+        std::size_t dim = 0;
+        while (dim + 1 < static_cast<std::size_t>(tensor.rank) && share[dim] % step.multicast_ctas != 0) ++dim;
+        share[dim] /= step.multicast_ctas;
+        origin[dim] += share[dim] * place;
+        transfer.walk = BoxWalk(tensor, origin, share);
+        transfer.copies = static_cast<std::uint8_t>(step.multicast_ctas);
+        transfer.cluster = cta.cluster;
+        transfer.multicast_base = static_cast<std::uint16_t>(cta.rank - place * step.multicast_stride);
+        transfer.multicast_stride = static_cast<std::uint16_t>(step.multicast_stride);
+        transfer.delay_ps += static_cast<double>(cycles(device_.tma.multicast_extra_cycles));
+    }
+    Engine& engine = plain ? loads_ : tma_;
+    engine.queue.push(transfer);
+    emit(engine, transfer.ready_ps);
+}
+
+void Sm::commit(Cta& cta, int slot, RoleState& role, int ring_index, std::int64_t now) {
+    RingState& ring = cta.rings[static_cast<std::size_t>(ring_index)];
+    Cursor& cursor = role.cursor[static_cast<std::size_t>(ring_index)];
+    Stage& stage = ring.stage[static_cast<std::size_t>(cursor.committed++ % ring.stages)];
+    stage.committed = true;
+    if (stage.arrived >= stage.expected) stage_full(cta, slot, ring_index, stage, std::max(now, stage.full_ps));
+}
+
+void Sm::stage_full(Cta& cta, int slot, int ring_index, Stage& stage, std::int64_t at_ps) {
+    stage.full_generation = stage.generation;
+    stage.full_ps = at_ps;
+    if (data_seen_ != cta.kernel + 1) {
+        data_seen_ = cta.kernel + 1;
+        send(*launch_, at_ps + launch_->exit_latency_ps(), LaunchUnit::first_data, cta.kernel);
+    }
+    for (std::size_t r = 0; r < cta.roles.size(); ++r) {
+        RoleState& role = cta.roles[r];
+        if (role.wait != Wait::full || role.wait_ring != ring_index) continue;
+        if (role.cursor[static_cast<std::size_t>(ring_index)].consumed != stage.full_generation) continue;
+        counters_.wait_data_ps += static_cast<double>(std::max<std::int64_t>(0, at_ps - role.wait_since_ps));
+        if (watched()) note(TimelineSpan::Track::wait, role.instance, cta, role, role.wait_since_ps, at_ps);
+        wake(cta, slot, static_cast<int>(r), at_ps);
+    }
+}
+
+Sm::Outcome Sm::wait_full(Cta& cta, RoleState& role, int ring_index, std::int64_t& now) {
+    RingState& ring = cta.rings[static_cast<std::size_t>(ring_index)];
+    Cursor& cursor = role.cursor[static_cast<std::size_t>(ring_index)];
+    const Stage& stage = ring.stage[static_cast<std::size_t>(cursor.consumed % ring.stages)];
+    if (stage.full_generation != cursor.consumed) {
+        role.wait_ring = static_cast<std::uint8_t>(ring_index);
+        return block(role, Wait::full, now);
+    }
+    ++cursor.consumed;
+    now = std::max(now, stage.full_ps);
+    // Even a successful try_wait takes its latency; a scoreboard on registers does not.
+    if (!program(cta).kernel->rings[static_cast<std::size_t>(ring_index)].registers) now += cycles(device_.sm.barrier_wait_cycles);
+    if (role.instance == 0) counters_.life.smem_wait += static_cast<double>(now - stage.full_ps) * static_cast<double>(stage.expected);
+    return Outcome::next;
+}
+
+void Sm::release(Cta& cta, int slot, RoleState& role, int ring_index, std::int64_t now) {
+    RingState& ring = cta.rings[static_cast<std::size_t>(ring_index)];
+    Cursor& cursor = role.cursor[static_cast<std::size_t>(ring_index)];
+    const auto stage = static_cast<int>(cursor.released++ % ring.stages);
+    const Stage& state = ring.stage[static_cast<std::size_t>(stage)];
+    if (role.instance == 0) counters_.life.compute += static_cast<double>(now - state.full_ps) * static_cast<double>(state.expected);
+    const auto at = now + cycles(device_.sm.barrier_arrive_cycles);
+    if (program(cta).ring_group[static_cast<std::size_t>(ring_index)] > 1) {
+        const ClusterRecord& cluster = bench_.clusters[cta.cluster];
+        const std::int64_t due = at + cycles(device_.crossbar.cluster_latency_cycles);
+        for (int rank = 0; rank < cluster.ctas; ++rank) {
+            if (rank == cta.rank) continue;
+            const auto i = static_cast<std::size_t>(rank);
+            send(*sms_[cluster.sm[i]], due, peer_release, static_cast<std::uint32_t>(cluster.slot[i]) << 8 | static_cast<std::uint32_t>(ring_index),
+                 static_cast<std::uint32_t>(stage));
+        }
+    }
+    local_release(cta, slot, ring_index, stage, true, at);
+}
+
+void Sm::local_release(Cta& cta, int slot, int ring_index, int stage_index, bool own, std::int64_t at_ps) {
+    RingState& ring = cta.rings[static_cast<std::size_t>(ring_index)];
+    Stage& stage = ring.stage[static_cast<std::size_t>(stage_index)];
+    ++stage.releases;
+    if (own && ++stage.local_releases == ring.local_consumers) {
+        // Free for the next round here; a peer's multicast for it may land before this CTA's producer comes round.
+        stage.local_releases = 0;
+        stage.arrived = 0;
+        stage.full_ps = 0;
+    }
+    if (stage.releases < ring.consumers) return;
+    for (std::size_t r = 0; r < cta.roles.size(); ++r) {
+        RoleState& role = cta.roles[r];
+        if (role.wait == Wait::empty && role.wait_ring == ring_index && role.cursor[static_cast<std::size_t>(ring_index)].acquired % ring.stages == stage_index) {
+            wake(cta, slot, static_cast<int>(r), at_ps);
+        }
+    }
+}
+
+void Sm::mma(Cta&, int slot, int role_index, RoleState& role, const trace::Step& step, std::int64_t& now) {
+    const MmaCost cost = mma_cost(step.mma, device_.tensor);
+    now += cycles(device_.tensor.issue_cycles * cost.instructions);
+    const double cycle = wiring_.sm_clock.period_ps();
+    tensor_.queue.push({static_cast<std::uint8_t>(slot), static_cast<std::uint8_t>(role_index), cost.tensor_cycles * cycle, cost.operand_bytes * smem_ps_per_byte_});
+    counters_.smem_bytes += static_cast<std::uint64_t>(cost.operand_bytes);
+    ++role.mma_in_flight;
+    if (!tensor_.busy) start_mma(now);
+}
+
+void Sm::vector_work(const Cta& cta, int, const RoleState& role, const trace::Step& step, std::int64_t& now) {
+    const double cycle = wiring_.sm_clock.period_ps();
+    const double fp32 = step.vec.fp32_ops / device_.sm.fp32_ops_per_cycle * cycle;
+    const double sfu = step.vec.sfu_ops / device_.sm.sfu_ops_per_cycle * cycle;
+    const auto begin = static_cast<double>(now);
+    double end = begin;
+    if (fp32 > 0) end = std::max(end, vector_.reserve(begin, fp32) + fp32);
+    if (sfu > 0) end = std::max(end, sfu_.reserve(begin, sfu) + sfu);
+    if (step.vec.smem_bytes > 0) {
+        use_smem(step.vec.smem_bytes);
+        end = std::max(end, begin + step.vec.smem_bytes * smem_ps_per_byte_);
+    }
+    counters_.vector_busy_ps += fp32;
+    counters_.sfu_busy_ps += sfu;
+    const auto done = static_cast<std::int64_t>(end) + cycles(step.vec.latency_cycles);
+    if (watched()) note(TimelineSpan::Track::vector, role.instance, cta, role, now, done);
+    now = done;
+}
+
+Sm::Outcome Sm::sync_cta(Cta& cta, int slot, RoleState& role, std::int64_t now) {
+    ++role.pc;  // when woken, it is past the barrier
+    if (++cta.at_barrier == cta.roles_left) {
+        cta.at_barrier = 0;
+        post(now + cycles(device_.sm.cta_barrier_cycles), cta_barrier, static_cast<std::uint32_t>(slot));
+    }
+    return block(role, Wait::cta_barrier, now);
+}
+
+Sm::Outcome Sm::sync_cluster(Cta& cta, RoleState& role, std::int64_t now) {
+    ++role.pc;
+    const std::int64_t due = now + cycles(device_.crossbar.cluster_latency_cycles);
+    Sm& leader = *sms_[bench_.clusters[cta.cluster].sm[0]];
+    if (&leader == this) {
+        post(due, cluster_arrive, cta.cluster);
+    } else {
+        send(leader, due, cluster_arrive, cta.cluster);
+    }
+    return block(role, Wait::cluster_barrier, now);
+}
+
+Sm::Outcome Sm::chase(Cta& cta, int slot, int role_index, RoleState& role, const trace::Step& step, std::int64_t& now) {
+    const trace::ChaseShape& shape = step.chase;
+    if (role.chase_done == 0) bench_.chase_samples.reserve(static_cast<std::size_t>(shape.accesses));
+    const std::int64_t total = shape.warmup_accesses + shape.accesses;
+    if (shape.space != trace::ChaseSpace::global) {
+        // A chain in shared memory meets nobody: every access costs the same.
+        double latency = device_.sm.smem_latency_cycles;
+        if (shape.space == trace::ChaseSpace::distributed) latency += 2 * device_.crossbar.cluster_latency_cycles;
+        bench_.chase_samples.assign(static_cast<std::size_t>(shape.accesses), latency);
+        now += cycles(latency * static_cast<double>(total));
+        return Outcome::next;
+    }
+    if (role.chase_done == total) {
+        role.chase_done = 0;
+        return Outcome::next;
+    }
+    chase_access(cta, slot, role_index, role, step, now);
+    return block(role, Wait::chase, now);
+}
+
+void Sm::chase_access(Cta& cta, int slot, int role_index, RoleState& role, const trace::Step& step, std::int64_t now) {
+    const trace::ChaseShape& shape = step.chase;
+    const trace::Tensor& tensor = bench_.trace->tensors[static_cast<std::size_t>(step.tensor)];
+    const auto places = static_cast<std::uint64_t>(std::max<std::int64_t>(1, shape.bytes / shape.stride_bytes));
+    const std::uint64_t address = tensor.base + shuffled(static_cast<std::uint64_t>(role.chase_done + step.origin[0].at(role.vars)) % places, places) * static_cast<std::uint64_t>(shape.stride_bytes);
+    role.chase_began_ps = now;
+    if (shape.path == trace::LoadPath::plain_l1 && l1_.access(address)) {
+        post(now + cycles(device_.sm.l1_latency_cycles), chase_hit, static_cast<std::uint32_t>(slot) << 8 | static_cast<std::uint32_t>(role_index));
+        return;
+    }
+    const std::uint32_t index = make_chunk(address, static_cast<std::uint32_t>(device_.l2.sector_bytes));
+    Chunk& chunk = shared_.chunks[index];
+    chunk.access = Access::read;
+    chunk.plain = shape.path != trace::LoadPath::tma;
+    chunk.cta = static_cast<std::uint8_t>(slot);
+    chunk.role = static_cast<std::uint8_t>(role_index);
+    chunk.ring = kChaseRing;
+    double issue = device_.sm.load_issue_cycles;
+    if (!chunk.plain) issue += device_.tma.command_cycles + device_.tma.latency_cycles;
+    Engine& engine = chunk.plain ? loads_ : tma_;
+    engine.in_flight += engine.cost(chunk);
+    chunk.issued_ps = now + cycles(issue);
+    chunk.entered_ps = chunk.issued_ps;
+    (void)cta;
+    send_request(index);
+}
+
+void Sm::chase_answer(Cta& cta, int slot, int role_index, std::int64_t now_ps) {
+    RoleState& role = cta.roles[static_cast<std::size_t>(role_index)];
+    const trace::Step& step = program(cta).roles[role.role].role->steps[role.pc];
+    const trace::ChaseShape& shape = step.chase;
+    const double back = shape.path == trace::LoadPath::tma ? device_.sm.barrier_wait_cycles : device_.sm.load_return_cycles;
+    chase_complete(slot, role_index, now_ps + cycles(back));
+}
+
+void Sm::chase_complete(int slot, int role_index, std::int64_t at_ps) {
+    Cta& cta = slots_[static_cast<std::size_t>(slot)];
+    RoleState& role = cta.roles[static_cast<std::size_t>(role_index)];
+    const trace::ChaseShape& shape = program(cta).roles[role.role].role->steps[role.pc].chase;
+    if (role.chase_done++ >= shape.warmup_accesses) {
+        bench_.chase_samples.push_back(wiring_.sm_clock.cycles(Ps{at_ps - role.chase_began_ps}));
+    }
+    wake(cta, slot, role_index, at_ps);
+}
+
+void Sm::describe_waits(std::vector<std::string>& lines) const {
+    static const char* const kNames[] = {"runs", "is about to run", "waits for an empty stage", "waits for a full stage", "waits for its tensor-core work",
+                                         "waits for its stores", "waits at the CTA barrier", "waits at the cluster barrier",
+                                         "waits for the previous kernel", "waits for a dependent load", "is done"};
+    for (std::size_t s = 0; s < slots_.size(); ++s) {
+        const Cta& cta = slots_[s];
+        if (!cta.live) continue;
+        const trace::Kernel& kernel = *program(cta).kernel;
+        for (const RoleState& role : cta.roles) {
+            if (role.wait == Wait::done) continue;
+            std::string line = fmt::format("sm{} slot {} CTA {} of {}: {}[{}] {}", index_, s, cta.index, kernel.name, kernel.roles[role.role].name, role.instance,
+                                           kNames[static_cast<std::size_t>(role.wait)]);
+            if (role.wait == Wait::full || role.wait == Wait::empty) {
+                const RingState& ring = cta.rings[role.wait_ring];
+                const Cursor& cursor = role.cursor[role.wait_ring];
+                const std::int64_t generation = role.wait == Wait::full ? cursor.consumed : cursor.acquired;
+                const Stage& stage = ring.stage[static_cast<std::size_t>(generation % ring.stages)];
+                line += fmt::format(" {} of ring '{}' (fill {}; {} of {} bytes landed, {} of {} consumers released it)", generation % ring.stages,
+                                    kernel.rings[role.wait_ring].name, generation, stage.arrived, stage.expected, stage.releases, ring.consumers);
+            }
+            line += fmt::format(", tile ({}, {}, {}, {}), since {:.3f} us", role.vars[0], role.vars[1], role.vars[2], role.vars[3],
+                                static_cast<double>(role.wait_since_ps) * 1e-6);
+            lines.push_back(std::move(line));
+        }
+    }
+}
+
+}  // namespace memwall::chip

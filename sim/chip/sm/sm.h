@@ -1,0 +1,155 @@
+// One streaming multiprocessor: CTA slots, the copy engine (TMA) and the load/store unit, shared memory, tensor cores,
+// vector units and SFU.
+//
+// A CTA's roles are interpreted step by step; a role runs until it must wait (for a stage to be full or empty, for its
+// tensor-core work, a barrier, its stores) and is woken by what it waits for. Everything that several roles use is one
+// resource of the SM: the copy engine works off commands in order, the tensor cores take one warpgroup's work after
+// another's, shared memory has one bandwidth for TMA writes, operand reads and the threads.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/observations.h"
+#include "chip/sm/cta.h"
+#include "chip/sm/l1.h"
+#include "chip/sm/program.h"
+#include "chip/sm/tensor_core.h"
+#include "chip/sm/transfer.h"
+#include "chip/wiring.h"
+
+namespace memwall::chip {
+
+class Crossbar;
+class LaunchUnit;
+
+/// What the SMs of a chip share besides the wiring: programs, clusters, the sink for the timeline.
+struct Workbench {
+    const trace::Trace* trace = nullptr;
+    std::vector<Program> programs;
+    Pool<ClusterRecord> clusters{1 << 10};
+    std::vector<TimelineSpan>* timeline = nullptr;   ///< null: nobody watches
+    std::vector<bool> watched;                       ///< by SM
+    ChaseObservation chase;
+    std::vector<double> chase_samples;               ///< cycles
+};
+
+class Sm : public PartOf<Sm> {
+public:
+    enum Kind : std::uint32_t {
+        response,        ///< chunk
+        start_cta,       ///< payload: slot, whose StartOrder is filled in
+        resume,          ///< payload: slot << 8 | role
+        mma_check,       ///< the tensor core's job may be done
+        mma_readable,    ///< payload: slot << 8 | role
+        cta_barrier,     ///< payload: slot
+        peer_release,    ///< payload: slot << 8 | ring; arg: stage
+        cluster_arrive,  ///< payload: cluster
+        cluster_go,      ///< payload: slot
+        dependency,      ///< payload: kernel whose dependency is fulfilled
+        chase_hit        ///< payload: slot << 8 | role: an access that L1 answered
+    };
+    struct StartOrder {
+        std::uint32_t kernel;
+        std::int64_t cta;
+        std::uint32_t cluster;
+        int rank;
+    };
+
+    Sm(const sc_core::sc_module_name& name, Shared& shared, Workbench& bench, int index, std::uint32_t id);
+    void connect(Crossbar& crossbar, LaunchUnit& launch, const std::vector<Sm*>& sms);
+
+    void handle(const Message& message);
+    void prefetch(const Message& message, int stage) const {
+        if (stage == 1 && message.kind == response) shared_.chunks.prefetch(message.payload);
+    }
+
+    /// The order for the CTA that will start in `slot`; written by the launch unit before its message.
+    StartOrder& order(int slot) { return orders_[static_cast<std::size_t>(slot)]; }
+    /// The SM that receives copy `copy` (1, 2, ...) of a multicast chunk that this SM asked for.
+    [[nodiscard]] std::size_t multicast_peer(std::uint32_t chunk, int copy) const;
+    [[nodiscard]] int index() const { return index_; }
+
+    [[nodiscard]] const Counters& counters() const { return counters_; }
+    [[nodiscard]] PartTraffic traffic() const;
+    void check_empty() const;
+    /// One line per role that waits, for the report of a deadlock.
+    void describe_waits(std::vector<std::string>& lines) const;
+
+private:
+    void start(int slot, std::int64_t now_ps);
+    void run(int slot, int role, std::int64_t now_ps);       // interpreter.cpp
+    enum class Outcome { next, stay, blocked, finished };
+    Outcome step(Cta& cta, int slot, int role_index, RoleState& role, const trace::Step& step, std::int64_t& now_ps);
+    Outcome begin_loop(const Program& program, RoleState& role, const trace::Step& step);
+    Outcome end_loop(const Program& program, RoleState& role);
+    bool next_item(Cta& cta, RoleState& role);
+    void set_coordinates(const Cta& cta, RoleState& role);
+    Outcome block(RoleState& role, Wait why, std::int64_t now_ps);
+    void wake(Cta& cta, int slot, int role, std::int64_t at_ps);
+    void finish_role(Cta& cta, int slot, std::int64_t now_ps);
+    void exit_cta(Cta& cta, int slot, std::int64_t now_ps);
+
+    Outcome acquire(const Cta& cta, RoleState& role, RingState& ring, int ring_index, std::int64_t& now_ps);
+    void load(Cta& cta, int slot, int role_index, RoleState& role, const trace::Step& step, std::int64_t& now_ps);
+    void commit(Cta& cta, int slot, RoleState& role, int ring, std::int64_t now_ps);
+    Outcome wait_full(Cta& cta, RoleState& role, int ring, std::int64_t& now_ps);
+    void release(Cta& cta, int slot, RoleState& role, int ring, std::int64_t now_ps);
+    void local_release(Cta& cta, int slot, int ring, int stage, bool own, std::int64_t now_ps);
+    void stage_full(Cta& cta, int slot, int ring, Stage& stage, std::int64_t at_ps);
+    void mma(Cta& cta, int slot, int role_index, RoleState& role, const trace::Step& step, std::int64_t& now_ps);
+    void vector_work(const Cta& cta, int slot, const RoleState& role, const trace::Step& step, std::int64_t& now_ps);
+    Outcome chase(Cta& cta, int slot, int role_index, RoleState& role, const trace::Step& step, std::int64_t& now_ps);
+    void chase_access(Cta& cta, int slot, int role_index, RoleState& role, const trace::Step& step, std::int64_t now_ps);
+    void chase_answer(Cta& cta, int slot, int role_index, std::int64_t now_ps);
+    void chase_complete(int slot, int role_index, std::int64_t at_ps);
+    Outcome sync_cta(Cta& cta, int slot, RoleState& role, std::int64_t now_ps);
+    Outcome sync_cluster(Cta& cta, RoleState& role, std::int64_t now_ps);
+
+    void accept(std::uint32_t chunk, std::int64_t now_ps);
+    void accept_load(Chunk& chunk, std::int64_t now_ps);
+    void accept_ack(Chunk& chunk, std::int64_t now_ps);
+    void emit(Engine& engine, std::int64_t now_ps);
+    void send_request(std::uint32_t chunk);
+    void emit_chunk(Engine& engine, const Transfer& transfer, std::uint64_t address, std::uint32_t bytes);
+    std::uint32_t make_chunk(std::uint64_t address, std::uint32_t bytes);
+    void start_mma(std::int64_t now_ps);
+    void check_mma(std::int64_t now_ps);
+    void use_smem(double bytes) {
+        counters_.smem_bytes += static_cast<std::uint64_t>(bytes);
+        smem_other_ps_ += bytes * smem_ps_per_byte_;
+    }
+    [[nodiscard]] bool watched() const { return bench_.timeline != nullptr && bench_.watched[static_cast<std::size_t>(index_)]; }
+    void note(TimelineSpan::Track track, int lane, const Cta& cta, const RoleState& role, std::int64_t begin, std::int64_t end);
+    [[nodiscard]] std::int64_t cycles(double n) const { return wiring_.sm_clock.span(n).count; }
+    [[nodiscard]] const Program& program(const Cta& cta) const { return bench_.programs[cta.kernel]; }
+
+    Shared& shared_;
+    Wiring& wiring_;
+    Workbench& bench_;
+    const device::Device& device_;
+    const int index_;
+    const int partition_;
+    Crossbar* crossbar_ = nullptr;
+    LaunchUnit* launch_ = nullptr;
+    std::vector<Sm*> sms_;
+
+    std::vector<Cta> slots_;
+    std::vector<StartOrder> orders_;
+    int live_ = 0;
+    std::int64_t active_since_ps_ = 0;
+    std::uint32_t dependency_ = 0;          // kernels up to this index may read what came before
+    std::vector<std::uint32_t> descriptor_; // by tensor: kernel (plus 1) for which its tensor map is cached
+    std::uint32_t data_seen_ = 0;           // kernel (plus 1) whose first tile has landed here
+
+    Engine tma_, loads_, stores_;
+    TensorCore tensor_;
+    L1 l1_;
+    Server vector_, sfu_;
+    double smem_ps_per_byte_;
+    double smem_other_ps_ = 0;              // work of all but the tensor cores, cumulative
+    std::uint64_t chunks_out_ = 0, chunks_back_ = 0;
+    Counters counters_;
+};
+
+}  // namespace memwall::chip

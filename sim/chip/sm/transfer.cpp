@@ -1,0 +1,97 @@
+#include "chip/sm/transfer.h"
+
+#include <algorithm>
+
+namespace memwall::chip {
+
+namespace {
+
+/// A page's slot in the pool of pages: an affine permutation scatters them as a cache that was filled and freed at random
+/// would.
+std::int64_t permute_page(std::int64_t page, std::int64_t pages) {
+    std::int64_t factor = static_cast<std::int64_t>(static_cast<double>(pages) * 0.6180339887) | 1;
+    auto gcd = [](std::int64_t a, std::int64_t b) {
+        while (b != 0) {
+            const std::int64_t r = a % b;
+            a = b;
+            b = r;
+        }
+        return a;
+    };
+    while (gcd(factor, pages) != 1) factor += 2;
+    return page * factor % pages;
+}
+
+}  // namespace
+
+BoxWalk::BoxWalk(const trace::Tensor& tensor, const std::array<std::int64_t, trace::kMaxRank>& origin, const trace::Extents& box)
+    : tensor_(&tensor) {
+    const int rank = tensor.rank;
+    const std::int64_t bits = trace::bits_of(tensor.dtype);
+    std::array<std::int64_t, trace::kMaxRank> extent{};
+    bytes_ = 1;
+    for (int d = 0; d < rank; ++d) {
+        const auto i = static_cast<std::size_t>(d);
+        origin_[i] = origin[i];
+        extent[i] = std::max<std::int64_t>(0, std::min(box[i], tensor.shape[i] - origin[i]));
+        bytes_ *= extent[i];
+    }
+    bytes_ = bytes_ * bits / 8;
+    left_ = bytes_;
+    // Merge inner dimensions into one run while the box spans them whole and they lie densely.
+    int d = rank - 1;
+    const auto last = static_cast<std::size_t>(d);
+    run_bytes_ = extent[last] * bits / 8;
+    inner_offset_bytes_ = origin_[last] * bits / 8;
+    for (--d; d >= 0; --d) {
+        const auto i = static_cast<std::size_t>(d);
+        const bool paged = tensor.paged_dim == d;
+        if (paged || inner_offset_bytes_ != 0 || tensor.stride_bytes[i] != run_bytes_) break;
+        run_bytes_ *= extent[i];
+        inner_offset_bytes_ += origin_[i] * tensor.stride_bytes[i];
+    }
+    dims_ = d + 1;
+    for (int k = 0; k < dims_; ++k) count_[static_cast<std::size_t>(k)] = extent[static_cast<std::size_t>(k)];
+}
+
+std::uint64_t BoxWalk::run_address() const {
+    std::uint64_t address = tensor_->base + static_cast<std::uint64_t>(inner_offset_bytes_);
+    std::int64_t outer = 0;
+    for (int d = 0; d < dims_; ++d) {
+        const auto i = static_cast<std::size_t>(d);
+        const std::int64_t at = origin_[i] + index_[i];
+        if (d == tensor_->paged_dim) {
+            const std::int64_t pages_per = (tensor_->shape[i] + tensor_->page_extent - 1) / tensor_->page_extent;
+            std::int64_t pages = pages_per;
+            for (int o = 0; o < d; ++o) pages *= tensor_->shape[static_cast<std::size_t>(o)];
+            const std::int64_t slot = permute_page(outer * pages_per + at / tensor_->page_extent, pages);
+            address = tensor_->base + static_cast<std::uint64_t>(inner_offset_bytes_ + (slot * tensor_->page_extent + at % tensor_->page_extent) * tensor_->stride_bytes[i]);
+        } else {
+            address += static_cast<std::uint64_t>(at * tensor_->stride_bytes[i]);
+        }
+        outer = outer * tensor_->shape[i] + at;
+    }
+    return address;
+}
+
+BoxWalk::Piece BoxWalk::next(std::uint64_t granule) {
+    const std::uint64_t address = run_address() + static_cast<std::uint64_t>(offset_);
+    const auto to_granule = static_cast<std::int64_t>(granule - (address & (granule - 1)));
+    const std::int64_t bytes = std::min(run_bytes_ - offset_, to_granule);
+    last_offset_ = offset_;
+    last_index_ = index_;
+    last_bytes_ = bytes;
+    left_ -= bytes;
+    offset_ += bytes;
+    if (offset_ == run_bytes_) {
+        offset_ = 0;
+        for (int d = dims_ - 1; d >= 0; --d) {
+            const auto i = static_cast<std::size_t>(d);
+            if (++index_[i] < count_[i]) break;
+            index_[i] = 0;
+        }
+    }
+    return {address, static_cast<std::uint32_t>(bytes)};
+}
+
+}  // namespace memwall::chip

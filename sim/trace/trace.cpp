@@ -1,0 +1,136 @@
+#include "trace/trace.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace memwall::trace {
+
+namespace {
+
+struct DtypeInfo {
+    Dtype dtype;
+    const char* name;
+    int bits;
+};
+
+constexpr DtypeInfo kDtypes[] = {{Dtype::fp32, "fp32", 32}, {Dtype::tf32, "tf32", 32}, {Dtype::fp16, "fp16", 16}, {Dtype::bf16, "bf16", 16},
+                                 {Dtype::fp8, "fp8", 8},    {Dtype::int8, "int8", 8},  {Dtype::int4, "int4", 4}};
+
+constexpr const char* kRuntimes[] = {"stream", "graph", "pdl", "megakernel"};
+
+/// Allocations begin at 2 MiB boundaries, as the driver's do.
+constexpr std::uint64_t kPageBytes = 2ULL << 20;
+/// Where the first tensor lies: anywhere but zero.
+constexpr std::uint64_t kFirstAddress = 64 * kPageBytes;
+
+}  // namespace
+
+int bits_of(Dtype dtype) { return kDtypes[static_cast<std::size_t>(dtype)].bits; }
+
+const char* name_of(Dtype dtype) { return kDtypes[static_cast<std::size_t>(dtype)].name; }
+
+std::optional<Dtype> dtype_from(const std::string& name) {
+    for (const DtypeInfo& info : kDtypes) {
+        if (name == info.name) return info.dtype;
+    }
+    return std::nullopt;
+}
+
+const char* name_of(Runtime runtime) { return kRuntimes[static_cast<std::size_t>(runtime)]; }
+
+std::optional<Runtime> runtime_from(const std::string& name) {
+    for (std::size_t i = 0; i < std::size(kRuntimes); ++i) {
+        if (name == kRuntimes[i]) return static_cast<Runtime>(i);
+    }
+    return std::nullopt;
+}
+
+std::uint64_t Tensor::footprint_bytes() const { return static_cast<std::uint64_t>(shape[0] * stride_bytes[0]); }
+
+Affine Affine::operator+(const Affine& other) const {
+    Affine sum = *this;
+    sum.constant += other.constant;
+    for (std::size_t i = 0; i < coefficient.size(); ++i) sum.coefficient[i] += other.coefficient[i];
+    return sum;
+}
+
+Affine Affine::operator*(std::int64_t factor) const {
+    Affine product = *this;
+    product.constant *= factor;
+    for (auto& c : product.coefficient) c *= factor;
+    return product;
+}
+
+std::int64_t Affine::at(const std::array<std::int64_t, kVars>& vars) const {
+    std::int64_t value = constant;
+    for (std::size_t i = 0; i < vars.size(); ++i) value += coefficient[i] * vars[i];
+    return value;
+}
+
+std::int64_t WorkGrid::cluster_items() const {
+    const std::int64_t along = extent[static_cast<std::size_t>(cluster_dim)];
+    return items() / along * ((along + cluster - 1) / cluster);
+}
+
+std::array<std::int64_t, kWorkDims> WorkGrid::coordinates(std::int64_t index, int rank) const {
+    // Along the cluster's dimension an index counts clusters: neighbours differ by their rank.
+    std::array<std::int64_t, kWorkDims> clusters = extent;
+    const auto along = static_cast<std::size_t>(cluster_dim);
+    clusters[along] = (clusters[along] + cluster - 1) / cluster;
+    std::array<std::int64_t, kWorkDims> at{};
+    at[3] = index % clusters[3];
+    index /= clusters[3];
+    const std::int64_t plane = clusters[1] * clusters[2];
+    at[0] = index / plane;
+    const std::int64_t within = index % plane;
+    if (panel > 0) {
+        const std::int64_t per_panel = panel * clusters[2];
+        const std::int64_t first = within / per_panel * panel;
+        const std::int64_t height = std::min(panel, clusters[1] - first);
+        const std::int64_t in_panel = within - within / per_panel * per_panel;
+        at[1] = first + in_panel % height;
+        at[2] = in_panel / height;
+    } else {
+        at[1] = within / clusters[2];
+        at[2] = within % clusters[2];
+    }
+    at[along] = at[along] * cluster + rank;
+    return at;
+}
+
+int Kernel::threads() const {
+    int warps = 0;
+    for (const Role& role : roles) warps += role.instances * role.warps;
+    return warps * 32;
+}
+
+int Trace::add_tensor(std::string name, Dtype dtype, const std::vector<std::int64_t>& shape) {
+    if (shape.empty() || shape.size() > static_cast<std::size_t>(kMaxRank)) {
+        throw InputError("tensor " + name, std::to_string(shape.size()) + " dimensions", "1 to " + std::to_string(kMaxRank));
+    }
+    Tensor tensor;
+    tensor.name = std::move(name);
+    tensor.dtype = dtype;
+    tensor.rank = static_cast<int>(shape.size());
+    std::int64_t stride_bits = bits_of(dtype);
+    for (std::size_t d = shape.size(); d-- > 0;) {
+        tensor.shape[d] = shape[d];
+        tensor.stride_bytes[d] = std::max<std::int64_t>(1, stride_bits / 8);
+        stride_bits *= shape[d];
+    }
+    tensor.base = kFirstAddress;
+    for (const Tensor& other : tensors) {
+        if (!other.view) tensor.base = std::max(tensor.base, (other.base + other.footprint_bytes() + kPageBytes - 1) / kPageBytes * kPageBytes);
+    }
+    tensors.push_back(std::move(tensor));
+    return static_cast<int>(tensors.size()) - 1;
+}
+
+int Trace::add_view(Tensor view) {
+    view.view = true;
+    tensors.push_back(std::move(view));
+    return static_cast<int>(tensors.size()) - 1;
+}
+
+}  // namespace memwall::trace

@@ -1,0 +1,22 @@
+// Matrix products: C[m][n] = A[m][k] * B[n][k], weights stored row by output feature, k contiguous.
+#pragma once
+
+#include <string>
+
+#include "workload/schedule.h"
+
+namespace memwall::workload {
+
+/// Tensors of a product, as indices into the trace.
+struct GemmTensors {
+    int a, b, c;
+};
+
+/// Adds the tensors of a product with the given name prefix.
+GemmTensors add_gemm_tensors(trace::Trace& trace, const GemmShape& shape, const std::string& name);
+
+/// Appends the kernel. Under split-K the partial sums are added into C in L2.
+void append_gemm(trace::Trace& trace, const GemmShape& shape, const GemmTensors& tensors, const GemmSchedule& schedule, const std::string& name,
+                 const device::Device& device);
+
+}  // namespace memwall::workload

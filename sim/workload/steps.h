@@ -1,0 +1,71 @@
+// Shorthands for writing the roles of a kernel.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+
+#include "trace/trace.h"
+
+namespace memwall::workload {
+
+using trace::Affine;
+using trace::Step;
+using trace::StepKind;
+
+inline Step simple(StepKind kind, int ring = -1) {
+    Step step;
+    step.kind = kind;
+    step.ring = ring;
+    return step;
+}
+inline Step loop(Affine count) {
+    Step step = simple(StepKind::loop_begin);
+    step.count = std::move(count);
+    return step;
+}
+inline Step loop(Affine count, Affine limit) {
+    Step step = loop(std::move(count));
+    step.count_limit = std::move(limit);
+    return step;
+}
+inline Step end_loop() { return simple(StepKind::loop_end); }
+inline Step acquire(int ring) { return simple(StepKind::acquire, ring); }
+inline Step commit(int ring) { return simple(StepKind::commit, ring); }
+inline Step wait_full(int ring) { return simple(StepKind::wait_full, ring); }
+inline Step release(int ring) { return simple(StepKind::release, ring); }
+inline Step wait_mma(int allowed) {
+    Step step = simple(StepKind::wait_mma);
+    step.count = allowed;
+    return step;
+}
+inline Step mma(trace::MmaShape shape) {
+    Step step = simple(StepKind::mma);
+    step.mma = shape;
+    return step;
+}
+inline Step vector(trace::VectorShape shape) {
+    Step step = simple(StepKind::vector);
+    step.vec = shape;
+    return step;
+}
+
+using Origin = std::array<Affine, trace::kMaxRank>;
+
+/// load, store or reduce of a box.
+inline Step move(StepKind kind, int ring, int tensor, Origin origin, trace::Extents box, trace::LoadPath path) {
+    Step step = simple(kind, ring);
+    step.tensor = tensor;
+    step.origin = std::move(origin);
+    step.box = box;
+    step.path = path;
+    return step;
+}
+
+/// Variables by name: the work item's coordinates and the loop counters.
+inline Affine item(int dim, std::int64_t factor = 1) { return Affine::var(dim, factor); }
+inline Affine turn(int depth, std::int64_t factor = 1) { return Affine::var(trace::kWorkDims + depth, factor); }
+inline Affine instance(std::int64_t factor = 1) { return Affine::var(trace::kVarInstance, factor); }
+
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace memwall::workload

@@ -1,0 +1,227 @@
+// Streaming kernels: elementwise, and the bandwidth microbenchmarks in the two shapes in which they are measured.
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "workload/ops.h"
+#include "workload/steps.h"
+
+namespace memwall::workload {
+
+namespace {
+
+using trace::LoadPath;
+
+/// Bytes of each array that one CTA of an ordinary elementwise kernel handles: 256 threads with two 16-byte loads each.
+constexpr std::int64_t kBlockBytes = 256 * 2 * 16;
+
+/// Loads one block of each input, works on it, stores one block of each output. Blocks lie in rows of `row_bytes`.
+std::vector<Step> block_steps(const std::vector<int>& inputs, const std::vector<int>& outputs, const Affine& row, std::int64_t rows, std::int64_t cols,
+                              trace::VectorShape work) {
+    std::vector<Step> steps;
+    if (!inputs.empty()) {
+        steps.push_back(acquire(0));
+        for (const int tensor : inputs) steps.push_back(move(StepKind::load, 0, tensor, {row, 0}, {rows, cols}, LoadPath::plain));
+        steps.push_back(commit(0));
+        steps.push_back(wait_full(0));
+    }
+    steps.push_back(vector(work));
+    for (const int tensor : outputs) steps.push_back(move(StepKind::store, -1, tensor, {row, 0}, {rows, cols}, LoadPath::plain));
+    if (!inputs.empty()) steps.push_back(release(0));
+    return steps;
+}
+
+/// Bytes in blocks as a two-dimensional tensor of `cols` bytes.
+int add_block_tensor(trace::Trace& trace, const std::string& name, std::int64_t blocks, std::int64_t block_bytes) {
+    return trace.add_tensor(name, trace::Dtype::int8, {blocks, block_bytes});
+}
+
+struct StreamShape {
+    std::int64_t array_bytes;
+    int reads, writes;
+    std::int64_t passes;
+    std::int64_t threads;
+    int ctas_per_sm;
+    std::int64_t sms;
+    bool shared, one_element;
+    std::int64_t pattern_bytes, pattern_stride;
+};
+
+StreamShape read_shape(const OpSpec& op, const device::Device& device) {
+    StreamShape s{};
+    s.reads = op.op() == "write" ? 0 : op.op() == "stream" ? static_cast<int>(op.number("reads")) : 1;
+    s.writes = op.op() == "read" ? 0 : op.op() == "stream" ? static_cast<int>(op.number("writes")) : 1;
+    if (s.reads + s.writes < 1 || s.reads + s.writes > 8) {
+        throw InputError("operation " + op.op(), fmt::format("{} arrays read and {} written", s.reads, s.writes), "1 to 8 arrays in all");
+    }
+    s.array_bytes = op.number("bytes") / (s.reads + s.writes);
+    s.passes = op.number("passes", 1);
+    s.one_element = op.has("threads_per_cta") && s.passes == 1;
+    s.threads = op.number("threads_per_cta", 512);
+    if (s.threads > device.sm.max_threads / 2) {
+        throw InputError("operation " + op.op() + ", threads_per_cta", std::to_string(s.threads), fmt::format("up to {}", device.sm.max_threads / 2));
+    }
+    s.ctas_per_sm = static_cast<int>(op.number("ctas_per_sm", device.sm.max_threads / s.threads));
+    s.sms = op.number("sms", device.sms());
+    s.shared = op.flag("shared", false);
+    s.pattern_bytes = op.number("pattern_bytes", 0 + (op.has("pattern_stride") ? 32 : 0));
+    s.pattern_stride = op.number("pattern_stride", s.pattern_bytes);
+    return s;
+}
+
+void finish(trace::Kernel& k, const StreamShape& s) {
+    k.compulsory_read_bytes = static_cast<std::uint64_t>(s.array_bytes * s.reads);
+    k.compulsory_write_bytes = static_cast<std::uint64_t>(s.array_bytes * s.writes);
+    k.max_sms = static_cast<int>(s.sms);
+    k.ctas_per_sm_limit = s.ctas_per_sm;
+    k.registers_per_thread = 32;
+}
+
+/// One element per thread and one CTA per block (RRZE gpu-stream): what it measures at low occupancy is the turnover of
+/// CTA slots.
+void append_one_element(trace::Trace& trace, const StreamShape& s, const std::vector<int>& in, const std::vector<int>& out, std::int64_t blocks,
+                        std::int64_t block_bytes, const std::string& op) {
+    trace::Kernel k;
+    k.name = k.op = op;
+    k.work.extent = {1, 1, blocks, 1};
+    k.ctas = blocks;
+    if (s.reads > 0) k.rings = {{"registers", 1, block_bytes * s.reads, 1, true}};
+    k.roles = {{"threads", 1, static_cast<int>(ceil_div(s.threads, 32)), block_steps(in, out, item(2), 1, block_bytes, {static_cast<double>(s.threads), 0, 0, 20})}};
+    finish(k, s);
+    trace.kernels.push_back(std::move(k));
+}
+
+/// Each CTA walks its own share, or all of the array, `passes` times with several blocks in flight. A first kernel reads
+/// or writes everything once and is not counted, when there is more than one pass.
+void append_walk(trace::Trace& trace, const StreamShape& s, const std::vector<int>& in, const std::vector<int>& out, std::int64_t blocks,
+                 std::int64_t block_bytes, const std::string& op) {
+    constexpr int kUnroll = 4;
+    trace::Kernel k;
+    k.name = k.op = op;
+    const std::int64_t ctas = std::min<std::int64_t>(s.sms * s.ctas_per_sm, s.shared ? s.sms * s.ctas_per_sm : blocks);
+    k.work.extent = {1, 1, ctas, 1};
+    k.ctas = ctas;
+    const std::int64_t share = s.shared ? blocks : ceil_div(blocks, ctas);
+    // Shares are interleaved, as grid-stride loops are: CTA c takes blocks c, c + ctas, ...
+    const Affine row = s.shared ? turn(1) : turn(1, ctas) + item(2);
+    const double ops = static_cast<double>(block_bytes) / 4;
+    const auto walk = [&](std::int64_t passes) {
+        std::vector<trace::Role> roles;
+        if (s.reads > 0) {
+            std::vector<Step> loads = {loop(passes), loop(share), acquire(0)};
+            for (const int t : in) loads.push_back(move(StepKind::load, 0, t, {row, 0}, {1, block_bytes}, LoadPath::plain));
+            for (Step step : {commit(0), end_loop(), end_loop()}) loads.push_back(step);
+            std::vector<Step> work = {loop(passes), loop(share), wait_full(0), vector({ops, 0, 0, 0})};
+            for (const int t : out) work.push_back(move(StepKind::store, -1, t, {row, 0}, {1, block_bytes}, LoadPath::plain));
+            for (Step step : {release(0), end_loop(), end_loop()}) work.push_back(step);
+            // Issuing and using threads are the same on the chip; as two roles the loads run ahead by the unrolling.
+            const int warps = static_cast<int>(ceil_div(s.threads, 32));
+            roles = {{"issue", 1, 1, loads}, {"use", 1, std::max(1, warps - 1), work}};
+        } else {
+            std::vector<Step> work = {loop(passes), loop(share), vector({ops, 0, 0, 0})};
+            for (const int t : out) work.push_back(move(StepKind::store, -1, t, {row, 0}, {1, block_bytes}, LoadPath::plain));
+            for (Step step : {end_loop(), end_loop()}) work.push_back(step);
+            roles = {{"threads", 1, static_cast<int>(ceil_div(s.threads, 32)), work}};
+        }
+        return roles;
+    };
+    if (s.reads > 0) k.rings = {{"registers", kUnroll, block_bytes * s.reads, 1, true}};
+    finish(k, s);
+    if (s.passes > 1) {
+        trace::Kernel warm = k;
+        warm.name = op + ".warmup";
+        warm.roles = walk(1);
+        trace.kernels.push_back(std::move(warm));
+        trace.warmup_kernels = trace.kernels.size();
+    }
+    k.roles = walk(s.passes);
+    trace.kernels.push_back(std::move(k));
+}
+
+}  // namespace
+
+void append_elementwise(trace::Trace& trace, const ElementwiseShape& s, const std::vector<int>& inputs, const std::vector<int>& outputs, const std::string& name,
+                        const device::Device&) {
+    const std::int64_t element_bits = trace::bits_of(s.dtype);
+    const std::int64_t per_block = std::min(s.elements, kBlockBytes * 8 / element_bits);
+    const std::int64_t blocks = ceil_div(s.elements, per_block);
+    trace::Kernel k;
+    k.name = name;
+    k.op = "elementwise";
+    k.work.extent = {1, 1, blocks, 1};
+    k.ctas = blocks;
+    k.registers_per_thread = 32;
+    // Tensors of any shape are viewed as flat: aliases of the same addresses. One that is smaller than the kernel's
+    // elements (the cache's rows beside the queries) gives each block its part.
+    std::uint64_t read_bytes = 0, write_bytes = 0;
+    const auto move_block = [&](StepKind kind, int ring, int tensor) {
+        trace::Tensor view = trace.tensors[static_cast<std::size_t>(tensor)];
+        std::int64_t held = 1;
+        for (int d = 0; d < view.rank; ++d) held *= view.shape[static_cast<std::size_t>(d)];
+        const std::int64_t elements = std::min(held, s.elements);
+        const std::int64_t block = ceil_div(elements, blocks);
+        view.rank = 1;
+        view.shape = {elements};
+        view.stride_bytes = {std::max<std::int64_t>(1, element_bits / 8)};
+        view.paged_dim = -1;
+        (kind == StepKind::load ? read_bytes : write_bytes) += static_cast<std::uint64_t>(elements * element_bits / 8);
+        return move(kind, ring, trace.add_view(view), {item(2, block)}, {block}, LoadPath::plain);
+    };
+    std::vector<Step> steps = {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency), acquire(0)};
+    for (const int tensor : inputs) steps.push_back(move_block(StepKind::load, 0, tensor));
+    for (Step step : {commit(0), wait_full(0)}) steps.push_back(step);
+    const auto count = static_cast<double>(per_block);
+    steps.push_back(vector({count * s.fp32_ops_per_element, count * s.sfu_ops_per_element, 0, 30}));
+    for (const int tensor : outputs) steps.push_back(move_block(StepKind::store, -1, tensor));
+    k.rings = {{"registers", 1, per_block * element_bits / 8 * s.reads, 1, true}};
+    k.roles = {{"threads", 1, 8, steps}};
+    k.compulsory_read_bytes = read_bytes;
+    k.compulsory_write_bytes = write_bytes;
+    k.flops = static_cast<double>(s.elements) * s.fp32_ops_per_element;
+    k.math_dtype = trace::Dtype::fp32;
+    trace.kernels.push_back(std::move(k));
+}
+
+void append_stream(trace::Trace& trace, const OpSpec& op, const device::Device& device) {
+    StreamShape s = read_shape(op, device);
+    const std::int64_t block_bytes = s.one_element ? s.threads * 8 : s.threads * 16;
+    std::int64_t cols = block_bytes;
+    std::int64_t blocks = std::max<std::int64_t>(1, s.array_bytes / block_bytes);
+    std::vector<int> in, out;
+    for (int i = 0; i < s.reads; ++i) in.push_back(add_block_tensor(trace, fmt::format("in{}", i), blocks, cols));
+    for (int i = 0; i < s.writes; ++i) out.push_back(add_block_tensor(trace, fmt::format("out{}", i), blocks, cols));
+    if (s.pattern_bytes > 0 && s.pattern_stride > s.pattern_bytes) {
+        // Only the first bytes of every stride are touched: the block becomes as many rows as it has strides.
+        const std::int64_t rows_per_block = std::max<std::int64_t>(1, block_bytes / s.pattern_stride);
+        for (auto* list : {&in, &out}) {
+            for (int& tensor : *list) {
+                trace::Tensor view = trace.tensors[static_cast<std::size_t>(tensor)];
+                view.rank = 3;
+                view.shape = {blocks, rows_per_block, s.pattern_bytes};
+                view.stride_bytes = {block_bytes, s.pattern_stride, 1};
+                tensor = trace.add_view(view);
+            }
+        }
+        cols = s.pattern_bytes;
+        s.array_bytes = blocks * rows_per_block * s.pattern_bytes;
+        append_walk(trace, s, in, out, blocks, block_bytes, op.op());
+        for (auto& kernel : trace.kernels) {
+            for (auto& role : kernel.roles) {
+                for (auto& step : role.steps) {
+                    if (step.tensor >= 0) step.box = {1, rows_per_block, cols};
+                }
+            }
+        }
+        return;
+    }
+    s.array_bytes = blocks * block_bytes;
+    if (s.one_element) {
+        append_one_element(trace, s, in, out, blocks, block_bytes, op.op());
+    } else {
+        append_walk(trace, s, in, out, blocks, block_bytes, op.op());
+    }
+}
+
+}  // namespace memwall::workload

@@ -1,0 +1,176 @@
+// The whole chip on hand-built kernels: laws that hold whatever the numbers are, and closed forms.
+#include "chip/chip.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "support/kernels.h"
+
+namespace memwall {
+namespace {
+
+using namespace test;
+
+TEST(Chip, DeliversEveryByteOnce) {
+    RingRead read;
+    read.bytes = 132LL * 16384 * 8;
+    const auto seen = chip::simulate(load("h100-sxm5"), ring_read(read));
+    EXPECT_EQ(seen.total.sm_read_bytes, static_cast<std::uint64_t>(read.bytes));
+    EXPECT_EQ(seen.total.dram_read_bytes, static_cast<std::uint64_t>(read.bytes));  // nothing is resident at the start
+    EXPECT_EQ(seen.total.l2_near_bytes + seen.total.l2_far_bytes, seen.total.l2_read_bytes);
+    EXPECT_NEAR(static_cast<double>(seen.total.l2_far_bytes) / static_cast<double>(seen.total.l2_read_bytes), 0.5, 0.02);
+    // Every far byte crosses the link once.
+    EXPECT_EQ(seen.total.link_bytes, seen.total.l2_far_bytes);
+}
+
+TEST(Chip, RepeatsItselfBitForBit) {
+    RingRead read;
+    read.bytes = 132LL * 16384 * 4;
+    const auto device = load("h100-sxm5");
+    const auto a = chip::simulate(device, ring_read(read));
+    const auto b = chip::simulate(device, ring_read(read));
+    EXPECT_EQ(a.end, b.end);
+    EXPECT_EQ(a.events, b.events);
+    EXPECT_EQ(a.total.life.l2, b.total.life.l2);
+    ASSERT_EQ(a.channels.size(), b.channels.size());
+    for (std::size_t c = 0; c < a.channels.size(); ++c) EXPECT_EQ(a.channels[c].row_hits, b.channels[c].row_hits);
+}
+
+TEST(Chip, DoesNotDependOnTheStepOfTheGrid) {
+    RingRead read;
+    read.bytes = 132LL * 16384 * 4;
+    read.consumer_cycles = 100;
+    const auto device = load("h100-sxm5");
+    chip::RunOptions fine;
+    fine.step_ps = 1000;
+    const auto whole = chip::simulate(device, ring_read(read));
+    const auto finer = chip::simulate(device, ring_read(read), fine);
+    EXPECT_EQ(whole.end, finer.end);
+    EXPECT_EQ(whole.total.dram_row_hits, finer.total.dram_row_hits);
+    EXPECT_LT(whole.activations, finer.activations / 2);  // that is what the grid is for
+}
+
+// Near hits on an SM's own half: 140 SM cycles + 71 ns (264.5 cycles at 1755 MHz on H800 PCIe, HPMLL random_latency;
+// 280.4 at 1980 MHz on GH200, RRZE gpu-latency).
+TEST(Chip, NearL2HitTakesWhatIsPublished) {
+    const auto pcie = chip::simulate(load("h100-pcie"), chase(4 << 20, 1024, 4096, 4096));
+    EXPECT_NEAR(pcie.chase.mean_cycles, 264.5, 264.5 * 0.05);
+    const auto sxm = chip::simulate(load("h100-sxm5"), chase(4 << 20, 1024, 4096, 4096));
+    EXPECT_NEAR(sxm.chase.mean_cycles, 280.4, 280.4 * 0.05);
+}
+
+// Dependent TMA loads: 365-369 cycles on the same card and footprint (HPMLL).
+TEST(Chip, TmaAddsItsFrontEnd) {
+    const auto tma = chip::simulate(load("h100-pcie"), chase(4 << 20, 1024, 4096, 4096, trace::LoadPath::tma));
+    EXPECT_NEAR(tma.chase.mean_cycles, 367, 367 * 0.05);
+}
+
+// 555 and 744 cycles for near and far misses at 1755 MHz (Luo et al., arXiv 2501.12084): the mean over both homes is 650,
+// which is what random chains measure from 0.2 GB on (HPMLL: 647-657).
+TEST(Chip, MissesTakeWhatIsPublished) {
+    const auto seen = chip::simulate(load("h100-pcie"), chase(512 << 20, 4096, 20000, 0));
+    EXPECT_NEAR(seen.chase.mean_cycles, 650, 650 * 0.05);
+    EXPECT_LT(seen.chase.p10_cycles, 600);   // two modes: near and far homes
+    EXPECT_GT(seen.chase.p90_cycles, 690);
+}
+
+TEST(Chip, L1HitsTakeItsLatency) {
+    const auto seen = chip::simulate(load("h100-pcie"), chase(128 << 10, 128, 2048, 1024, trace::LoadPath::plain_l1));
+    EXPECT_NEAR(seen.chase.mean_cycles, 32, 1);
+}
+
+// Little: one SM with one tile in flight moves a tile per load latency; with more stages it moves more, until its port binds.
+TEST(Chip, OneSmFollowsLittlesLaw) {
+    const auto device = load("h100-sxm5");
+    RingRead read;
+    read.ctas = 1;
+    read.bytes = 4 << 20;
+    read.tile_bytes = 4096;
+    read.passes = 2;
+    double last = 0;
+    for (const int stages : {1, 2, 4}) {
+        read.stages = stages;
+        const double gbps = delivered_gbps(chip::simulate(device, ring_read(read)));
+        if (last > 0) EXPECT_NEAR(gbps / last, 2.0, 0.25) << stages << " stages";
+        last = gbps;
+    }
+    read.stages = 32;
+    read.path = trace::LoadPath::tma;
+    read.passes = 8;
+    const double port = 64 * device.clocks.sm_mhz * 1e-3;  // bytes per cycle of the SM's read port
+    const double most = delivered_gbps(chip::simulate(device, ring_read(read)));
+    EXPECT_LE(most, port);
+    EXPECT_GE(most, port * 0.7);
+}
+
+TEST(Chip, AConsumerThatBindsHidesTheLoadsBehindEnoughStages) {
+    const auto device = load("h100-sxm5");
+    RingRead read;
+    read.ctas = 1;
+    read.bytes = 1 << 20;
+    read.tile_bytes = 8192;
+    read.passes = 3;
+    read.consumer_cycles = 2000;  // longer than a load
+    const double tiles = 3.0 * (1 << 20) / 8192;
+    const double cycle_us = 1.0 / device.clocks.sm_mhz;
+    read.stages = 3;
+    const double deep = kernel_us(chip::simulate(device, ring_read(read)));
+    EXPECT_NEAR(deep, tiles * 2050 * cycle_us, tiles * 2050 * cycle_us * 0.03);
+    read.stages = 1;
+    const double shallow = kernel_us(chip::simulate(device, ring_read(read)));
+    // Each step now shows its load: at least an L2 round trip and the tile through the port.
+    EXPECT_GT(shallow - deep, tiles * 350 * cycle_us);
+}
+
+TEST(Chip, JoinsRequestsOfSeveralSmsForOneLine) {
+    RingRead read;
+    read.bytes = 2 << 20;
+    read.shared = true;
+    const auto seen = chip::simulate(load("h100-sxm5"), ring_read(read));
+    EXPECT_EQ(seen.total.sm_read_bytes, 132ULL * (2 << 20));
+    EXPECT_EQ(seen.total.l2_read_bytes + seen.total.l2_coalesced_bytes, seen.total.sm_read_bytes);
+    EXPECT_GT(seen.total.l2_coalesced_bytes, seen.total.l2_read_bytes);
+    const auto apart = chip::simulate(load("h100-sxm5", {"/crossbar/coalescer_entries=0"}), ring_read(read));
+    EXPECT_EQ(apart.total.l2_coalesced_bytes, 0U);
+    EXPECT_GT(apart.end, seen.end);
+}
+
+TEST(Chip, ReportsWhoWaitsForWhatWhenNothingCanProgress) {
+    RingRead read;
+    read.bytes = 132LL * 16384 * 8;
+    auto trace = ring_read(read);
+    auto& consumer = trace.kernels[0].roles[1].steps;
+    std::erase_if(consumer, [](const Step& s) { return s.kind == StepKind::release; });  // nobody empties the ring
+    try {
+        chip::simulate(load("h100-sxm5"), trace);
+        FAIL() << "a ring that is never emptied cannot finish";
+    } catch (const ModelError& error) {
+        EXPECT_EQ(error.exit_status(), 3);
+        const std::string what = error.what();
+        EXPECT_NE(what.find("deadlock"), std::string::npos) << what;
+        EXPECT_NE(what.find("producer"), std::string::npos) << what;
+        EXPECT_NE(what.find("empty stage"), std::string::npos) << what;
+        EXPECT_NE(what.find("tile ("), std::string::npos) << what;
+    }
+}
+
+TEST(Chip, RefusesAKernelThatFitsNoSm) {
+    RingRead read;
+    read.stages = 20;  // 320 KB of shared memory
+    try {
+        chip::simulate(load("h100-sxm5"), ring_read(read));
+        FAIL();
+    } catch (const InputError& error) {
+        EXPECT_NE(std::string(error.what()).find("327680"), std::string::npos) << error.what();
+        EXPECT_NE(std::string(error.what()).find("232448"), std::string::npos) << error.what();
+    }
+}
+
+TEST(Chip, AnEdgeOfTheFloorplanChangesTheTime) {
+    const auto base = chip::simulate(load("h100-sxm5"), chase(4 << 20, 1024, 2048, 4096));
+    const auto slower = chip::simulate(load("h100-sxm5", {"/floorplan/crossbar_slice/latency_ns=29.38"}), chase(4 << 20, 1024, 2048, 4096));
+    EXPECT_NEAR(slower.chase.mean_cycles - base.chase.mean_cycles, 2 * 10 * 1.98, 0.5);  // 10 ns each way
+}
+
+}  // namespace
+}  // namespace memwall
