@@ -12,32 +12,38 @@ inline constexpr std::uint32_t kNone = 0xFFFFFFFF;
 
 enum class Access : std::uint8_t { read, write, reduce };
 
-struct Chunk {
+struct alignas(64) Chunk {
     std::uint64_t address;  ///< of the first byte
     std::uint64_t sectors;  ///< which 32-byte sectors of the granule (bit per sector, up to 64)
-    std::uint16_t bytes;    ///< useful bytes asked for
-    std::uint16_t sm;       ///< who asked
-    std::uint16_t slice;    ///< slice of the asker's partition that serves it
-    Access access;
-    std::uint8_t lines;     ///< 128-byte requests that it stands for
-    std::uint8_t policy;    ///< trace::CachePolicy
-    bool far;               ///< its home is the other partition
-    bool plain;             ///< plain load or store; else by the TMA
-    std::uint8_t waiting;   ///< fills that it still waits for in a slice
-    bool replay;            ///< must look up again when they are done
-    std::uint8_t copies;    ///< SMs it is delivered to (multicast)
-    // Where it belongs in its SM: CTA slot, ring and generation of the stage (see sm/cta.h), the role that stores it.
-    std::uint8_t cta, ring, role;
-    std::uint32_t generation;
-    std::uint32_t cluster;  ///< multicast: the cluster whose CTAs all receive it
-    std::uint16_t multicast_base, multicast_stride;  ///< ranks base + i * stride
+    std::int64_t entered_ps;  ///< the room where it is now
     std::uint32_t next;       ///< list link of the queue in which it waits
     std::uint32_t followers;  ///< chunks that joined it in the coalescer
-    // When it entered the room where it is now, and what it spent in those before: the tile's lifetime.
-    std::int64_t issued_ps;
-    std::int64_t entered_ps;
-    std::int32_t hbm_ps, interposer_ps, l2_ps, link_ps, crossbar_ps;
+    std::uint32_t cluster;    ///< multicast: the cluster whose CTAs all receive it
+    // Where it belongs in its SM: CTA slot, ring and generation of the stage (see sm/cta.h), the role that stores it.
+    std::uint32_t generation;
+    std::uint8_t cta, ring, role;
+    std::uint8_t lines;     ///< 128-byte requests that it stands for
+    std::uint16_t bytes;    ///< useful bytes asked for
+    std::uint8_t sm;        ///< who asked
+    std::uint8_t slice;     ///< slice of the asker's partition that serves it
+    Access access;
+    std::uint8_t waiting;   ///< fills that it still waits for in a slice
+    std::uint8_t copies;    ///< SMs it is delivered to (multicast)
+    std::uint8_t multicast_base : 4, multicast_stride : 4;  ///< ranks base + i * stride
+    std::uint8_t policy : 4;  ///< trace::CachePolicy
+    bool far : 1;             ///< its home is the other partition
+    bool plain : 1;           ///< plain load or store; else by the TMA
+    bool replay : 1;          ///< must look up again when its fills are done
+    // What it spent in the rooms before, in steps of 64 ps (to 4.2 us each): the tile's lifetime.
+    std::uint16_t hbm, interposer, l2, link, crossbar;
 };
+static_assert(sizeof(Chunk) == 64);
+
+inline constexpr int kLifetimeShift = 6;
+inline std::uint16_t lifetime_steps(std::int64_t ps) {
+    const std::int64_t steps = ps >> kLifetimeShift;
+    return static_cast<std::uint16_t>(steps < 0 ? 0 : steps > 0xFFFF ? 0xFFFF : steps);
+}
 
 /// A flat pool with a free list. References stay valid until the next `take`.
 template <class Item>

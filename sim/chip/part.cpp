@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::int64_t kNoTick = std::numeric_limits<std::int64_t>::max();
 
-bool later(const Message& a, const Message& b) { return before(b, a); }
+constexpr auto later = [](const Message& a, const Message& b) { return before(b, a); };
 
 }  // namespace
 
@@ -42,7 +42,7 @@ void Mailbox::take(MessagePool& pool, std::int64_t tick, std::vector<Message>& o
             out[j] = message;
         }
     } else {
-        std::sort(out.begin(), out.end(), before);
+        std::sort(out.begin(), out.end(), [](const Message& a, const Message& b) { return before(a, b); });
     }
 }
 

@@ -53,12 +53,12 @@ struct Checker {
         ordered("/l2/fill_bytes", "fill_bytes", c.fill_bytes, "line_bytes", c.line_bytes);
         ordered("/l2/line_bytes", "line_bytes", c.line_bytes, "interleave_bytes", c.interleave_bytes);
         const int lines = c.interleave_bytes / c.line_bytes, sectors = c.line_bytes / c.sector_bytes;
-        require(lines <= 8 && lines * sectors <= 64, "/l2/interleave_bytes",
+        require(lines <= 16 && lines * sectors <= 64, "/l2/interleave_bytes",
                 fmt::format("{} / {} = {} lines of {} sectors", c.interleave_bytes, c.line_bytes, lines, sectors),
-                "at most 8 lines and 64 sectors in one slice's granule");
-        require(sectors <= 8, "/l2/sector_bytes",
+                "at most 16 lines and 64 sectors in one slice's granule");
+        require(sectors <= 4, "/l2/sector_bytes",
                 fmt::format("{} / {} = {} sectors of a line", c.line_bytes, c.sector_bytes, sectors),
-                "at most 8 sectors of a line");
+                "at most 4 sectors of a line");
         divides("/l2/slices", c.slices, "slices", 2, "partitions");
         divides("/l2/slice_bytes", c.slice_bytes, "bytes of a slice",
                 static_cast<std::int64_t>(c.ways) * c.interleave_bytes,

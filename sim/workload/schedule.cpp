@@ -15,6 +15,7 @@ namespace {
 constexpr int kSkinnyRows = 64;       // m up to which the weights stream
 constexpr int kFmaRows = 8;           // m up to which plain FMAs keep up with memory
 constexpr int kSkinnyTilesPerSm = 8;
+constexpr double kSkinnyRowBytes = 2048;  // one granule of the L2's address interleave
 constexpr std::int64_t kSkinnyRingBytes = 128 << 10;
 constexpr std::int64_t kEpilogueBytes = 16 << 10;  // the epilogue's staging tile, as in CUTLASS's TMA-store epilogues
 
@@ -55,9 +56,9 @@ double wave_cycles(const GemmShape& s, const std::array<int, 3>& t, const device
 GemmSchedule skinny(const GemmShape& s, const ScheduleWish& wish, const device::Device& d) {
     GemmSchedule g{};
     g.skinny = true;
-    const int rows = s.m <= kFmaRows ? 32 : 64;
+    const int rows = s.m <= kFmaRows ? 16 : 64;
     const int padded = static_cast<int>(ceil_div(s.m, 8) * 8);
-    const auto k = static_cast<int>(std::min<std::int64_t>(ceil_div(s.k, 16) * 16, static_cast<std::int64_t>(1024 / bytes_per(s.weights_dtype))));
+    const auto k = static_cast<int>(std::min<std::int64_t>(ceil_div(s.k, 16) * 16, static_cast<std::int64_t>(kSkinnyRowBytes / bytes_per(s.weights_dtype))));
     g.tile = wish.tile.value_or(std::array<int, 3>{padded, rows, k});
     g.tile[0] = padded;
     check_tile(s, g.tile, true);

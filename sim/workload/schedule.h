@@ -39,7 +39,7 @@ struct GemmSchedule {
 };
 
 /// The heuristic:
-///  - m <= 64 (decode): skinny. Tile 32 weight rows (64 with m > 8, wgmma's M) by 512 k, so that a row's piece is 1 KiB of
+///  - m <= 64 (decode): skinny. Tile 16 weight rows (64 with m > 8, wgmma's M) by 1,024 k, so that a row's piece is 2 KiB of
 ///    consecutive bytes; as many stages as 128 KiB hold; split-K until every SM has about eight tiles, because a static
 ///    deal of few tiles leaves SMs idle at the end.
 ///  - else: 128x256x64 with four stages, two consumer warpgroups and clusters of two along m that share the weights'

@@ -30,8 +30,8 @@ void drive(benchmark::State& state, std::uint32_t run_bytes, bool random, int wr
                 if (channel.queued_entries(write) + entries > room) break;
                 dice = dice * 6364136223846793005ULL + 1442695040888963407ULL;
                 const auto piece = random ? static_cast<std::uint32_t>(dice >> 33) : static_cast<std::uint32_t>(runs);
-                channel.push({0, piece / pieces % (1U << 19), static_cast<std::uint16_t>(piece % pieces * bursts), bursts,
-                              write, now});
+                channel.push({0, piece / pieces % (1U << 19), static_cast<std::uint16_t>(piece % pieces * bursts),
+                              bursts, write, now});
                 ++runs;
             }
             now += kWindow;

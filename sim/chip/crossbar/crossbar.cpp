@@ -72,7 +72,7 @@ void Crossbar::forward(std::uint32_t index, std::int64_t at_ps) {
     Chunk& chunk = shared_.chunks[index];
     credits_[static_cast<std::size_t>(wiring_.slice_index[chunk.slice])] -= chunk.lines;
     const std::int64_t due = at_ps + wiring_.crossbar_to_slice_ps[chunk.slice];
-    chunk.crossbar_ps += static_cast<std::int32_t>(due - chunk.entered_ps);
+    chunk.crossbar = lifetime_steps((static_cast<std::int64_t>(chunk.crossbar) << kLifetimeShift) + due - chunk.entered_ps);
     chunk.entered_ps = due;
     send(*partition_, due, L2Partition::request, index);
 }
@@ -109,7 +109,7 @@ void Crossbar::deliver_to_sm(std::uint32_t index, double at_ps, double bytes) {
         // The head of the response cuts through; the SM has all of it when the narrowest port, its own, is done.
         const auto due = static_cast<std::int64_t>(at_sm + bytes * wiring_.sm_port_down) + wiring_.sm_to_crossbar_ps[sm];
         if (copy == 0) {
-            chunk.crossbar_ps += static_cast<std::int32_t>(due - chunk.entered_ps);
+            chunk.crossbar = lifetime_steps((static_cast<std::int64_t>(chunk.crossbar) << kLifetimeShift) + due - chunk.entered_ps);
             chunk.entered_ps = due;
         }
         send(*sms_[sm], due, Sm::response, index);

@@ -37,10 +37,10 @@ static_assert(sizeof(DramNode) == 32);
 
 /// One cache line: a chip has thousands of banks.
 struct alignas(64) Bank {
-    Clk act_ok = 0;           ///< earliest ACT of a closed bank, earliest by rc of an open one
-    Clk pre_ok = 0;           ///< earliest PRE
-    Clk pre_at = kNeverClk;   ///< the row is wanted no more and will be closed then
-    Clk opened = -kFarClk;    ///< the last ACT
+    Clk act_ok = 0;          ///< earliest ACT of a closed bank, earliest by rc of an open one
+    Clk pre_ok = 0;          ///< earliest PRE
+    Clk pre_at = kNeverClk;  ///< the row is wanted no more and will be closed then
+    Clk opened = -kFarClk;   ///< the last ACT
     Clk refresh_until = 0;
     std::int32_t row = kClosed;
     NodeIndex head[2] = {kNoNode, kNoNode}, tail[2] = {kNoNode, kNoNode};
@@ -93,6 +93,8 @@ inline void for_each_bank(std::uint64_t mask, Visit&& visit) {
     for (; mask != 0; mask &= mask - 1) visit(std::countr_zero(mask));
 }
 
-constexpr std::uint64_t bit(int bank) { return 1ULL << bank; }
+constexpr std::uint64_t bit(int bank) {
+    return 1ULL << bank;
+}
 
 }  // namespace memwall::chip

@@ -1,7 +1,7 @@
 // What the data bus of one pseudo-channel was doing, in command clocks.
 //
-// A burst is booked when its column command is: the delay to the pins is the same for all bursts of a direction, and the
-// spacing between directions contains the difference. A gap before a burst is booked by what that burst waited for.
+// A burst is booked when its column command is: the delay to the pins is the same for all bursts of a direction, and
+// the spacing between directions contains the difference. A gap before a burst is booked by what that burst waited for.
 #pragma once
 
 #include <algorithm>

@@ -37,8 +37,15 @@ void ColumnBus::join(int bank, NodeIndex node, std::int32_t bursts, Clk now) {
         last_sid_ = sid_[b];
         sid_since_ = now;
     }
-    lanes_[static_cast<std::size_t>(active_++)] = {now, bursts, node, static_cast<std::uint8_t>(bank), group_[b], sid_[b]};
-    refresh_lanes();
+    lanes_[static_cast<std::size_t>(active_++)] = {now,       bursts, node, static_cast<std::uint8_t>(bank),
+                                                   group_[b], sid_[b]};
+    serving_ |= bit(bank);
+    compatible_ = (active_ == 1 ? ~0ULL : compatible_) & sid_banks_[sid_[b]] & ~group_banks_[group_[b]];
+    const Clk end = now + (bursts - 1) * timing_.pitch;
+    if (end < first_end_) {
+        first_end_ = end;
+        first_lane_ = active_ - 1;
+    }
 }
 
 Settled ColumnBus::settle(Clk now, Direction direction) {
@@ -68,7 +75,9 @@ Lane ColumnBus::leave(int i) {
     return left;
 }
 
-void ColumnBus::admit(int sid) { compatible_ = sid < 0 ? ~0ULL : sid_banks_[static_cast<std::size_t>(sid)]; }
+void ColumnBus::admit(int sid) {
+    compatible_ = sid < 0 ? ~0ULL : sid_banks_[static_cast<std::size_t>(sid)];
+}
 
 void ColumnBus::turn(Direction to) {
     if (to == kWrite) {

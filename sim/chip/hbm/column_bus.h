@@ -1,9 +1,9 @@
 // The column command bus: which runs are transferring, and when another may join.
 //
 // Bursts of one bank group are ccdl apart, bursts of different groups ccds. A run of bursts therefore uses every
-// (ccdl / ccds)-th slot of the bus, and as many runs of different bank groups fill it: each is a lane. Lanes of different
-// SIDs would have to keep ccdr and win nothing over one lane alone (2 bursts in 2 * ccdr = 6 clocks against 1 in 4: two
-// clocks lost for every burst of the first, either way), so lanes share a SID.
+// (ccdl / ccds)-th slot of the bus, and as many runs of different bank groups fill it: each is a lane. Lanes of
+// different SIDs would have to keep ccdr and win nothing over one lane alone (2 bursts in 2 * ccdr = 6 clocks against 1
+// in 4: two clocks lost for every burst of the first, either way), so lanes share a SID.
 #pragma once
 
 #include <algorithm>
@@ -16,8 +16,8 @@
 namespace memwall::chip {
 
 struct Lane {
-    Clk next;            ///< column of its next burst
-    std::int32_t left;   ///< bursts to go
+    Clk next;           ///< column of its next burst
+    std::int32_t left;  ///< bursts to go
     NodeIndex node = kNoNode;
     std::uint8_t bank, group, sid;
 };
@@ -36,7 +36,7 @@ public:
     [[nodiscard]] int active() const { return active_; }
     [[nodiscard]] bool full() const { return active_ == timing_.lanes; }
     [[nodiscard]] const Lane& lane(int i) const { return lanes_[static_cast<std::size_t>(i)]; }
-    [[nodiscard]] int sid() const { return last_sid_; }       ///< of the lanes, or of the last burst
+    [[nodiscard]] int sid() const { return last_sid_; }  ///< of the lanes, or of the last burst
     [[nodiscard]] Clk sid_since() const { return sid_since_; }
     [[nodiscard]] std::uint64_t serving() const { return serving_; }  ///< banks that transfer
     /// Banks that may join the lanes: of their SID, not of their bank groups.

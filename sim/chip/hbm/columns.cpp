@@ -10,6 +10,7 @@ void PseudoChannel::plan_column() {
     column_.known = true;
     hop_ = false;
     if (bus_.full()) return;
+    free_slot_ = bus_.slot(std::max(now_, bus_.free_at(bus_.sid())));
     const std::uint64_t ready = banks_.hits(direction()) & ~forced_;
     if (bus_.active() == 0 && (ready & bus_.compatible()) == 0) bus_.admit(-1);
     const bool stay_is_over = bus_.active() > 0 && now_ - bus_.sid_since() > age_cap_;
@@ -20,23 +21,33 @@ void PseudoChannel::plan_column() {
 
 /// First come by the clock, then age.
 void PseudoChannel::consider_column(int bank) {
-    if (!column_.known) return;
-    if (bus_.full() || hop_ || ((bit(bank) & bus_.compatible() & ~forced_) == 0)) {
-        // A hit in another SID, or for a bank group at work, may make a change of SID worth while.
-        if (!bus_.full()) column_.known = false;
-        return;
-    }
     const Bank& b = banks_[bank];
     const Direction d = direction();
-    const Clk ready = std::max({b.opened + timing_.rcd[d], bus_.group_ok(bank), bus_.free_at(map_.sid_of(bank)), now_});
+    const Clk ready = std::max(b.opened + timing_.rcd[d], bus_.group_ok(bank));
     if (ready > column_.at) return;
-    const Clk at = bus_.slot(ready);
-    if (at > column_.at) return;
-    const std::uint64_t order = banks_.node(b.hit[d]).order;
-    if (at == column_.at && order > column_.order) return;
+    Clk at = free_slot_;
+    if (bus_.active() == 0)
+        at = std::max({ready, bus_.free_at(map_.sid_of(bank)), now_});
+    else if (ready > at)
+        at = bus_.slot(ready);
+    const Order order = banks_.node(b.hit[d]).order;
+    const bool better = at < column_.at || (at == column_.at && order < column_.order);
+    if (!better) return;
     column_.at = at;
     column_.bank = bank;
     column_.order = order;
+}
+
+/// `bank` has got a row hit.
+void PseudoChannel::new_hit(int bank) {
+    if (!column_.known || bus_.full()) return;
+    // A hit in another SID may make a change of SID worth while: that is for the plan as a whole.
+    const bool joins = !hop_ && (bit(bank) & bus_.compatible() & ~forced_) != 0;
+    free_slot_ = bus_.slot(std::max(now_, bus_.free_at(bus_.sid())));
+    if (joins)
+        consider_column(bank);
+    else
+        column_.known = false;
 }
 
 /// With a free lane that this SID cannot fill before `not_after`: could another SID fill all lanes?
@@ -57,7 +68,8 @@ void PseudoChannel::plan_hop(Clk not_after) {
             second = std::min(second, at);
         }
     });
-    if (second == kNeverClk || second + timing_.pitch >= not_after) return;  // two changes of SID cost less than a pitch
+    if (second == kNeverClk || second + timing_.pitch >= not_after)
+        return;  // two changes of SID cost less than a pitch
     column_.at = second;
     column_.bank = bank;
     hop_ = true;
@@ -82,7 +94,6 @@ void PseudoChannel::column(int bank) {
     banks_.remove(index);
     bus_.join(bank, index, n.bursts, now_);
     banks_.find_hits(bank, now_);
-    update_bank(bank);
     if (d == kWrite) decide_direction();
 }
 
@@ -119,7 +130,7 @@ void PseudoChannel::end_run(std::vector<DramCompletion>& done) {
         precharge(lane.bank);
         b.conflict = false;
     }
-    update_bank(lane.bank);
+    if (banks_.waiting(lane.bank) != 0) update_bank(lane.bank);
     if (d == kRead && waiting_bursts_[kRead] == 0 && bus_.active() == 0) reads_gone_at_ = now_;
     if (refresh_.owed()) refresh_idle_banks();
     decide_direction();

@@ -96,7 +96,7 @@ void PseudoChannel::arrive() {
     waiting_bursts_[n.direction] += n.bursts;
     banks_.insert(index);
     update_bank(n.bank);
-    if (n.direction == direction() && (banks_.hits(n.direction) & bit(n.bank)) != 0) consider_column(n.bank);
+    if (n.direction == direction() && (banks_.hits(n.direction) & bit(n.bank)) != 0) new_hit(n.bank);
     decide_direction();
 }
 
@@ -124,12 +124,16 @@ void PseudoChannel::advance(Ps until, std::vector<DramCompletion>& done) {
             next_ = work;
             return;
         }
-        if (refresh_.next_due() <= work) refresh_before(work);
-        else decide_at(work, done);
+        if (refresh_.next_due() <= work)
+            refresh_before(work);
+        else
+            decide_at(work, done);
     }
 }
 
-Ps PseudoChannel::next_due() const { return next_ >= kNeverClk ? kNever : timing_.ps(next_); }
+Ps PseudoChannel::next_due() const {
+    return next_ >= kNeverClk ? kNever : timing_.ps(next_);
+}
 
 HbmTime PseudoChannel::time(Ps now) const {
     ColumnBus bus = bus_;

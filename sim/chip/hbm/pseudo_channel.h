@@ -1,22 +1,23 @@
 // One HBM pseudo-channel: controller queue, scheduler, bank timing, data bus. Plain C++; the stack wraps it.
 //
-// A pseudo-channel of HBM3 is 32 data pins with banks of its own (2 SIDs of 4 bank groups of 4 banks in an 8-high stack,
-// 1 KiB pages, 32-byte bursts). The controller is modelled as the simulators model it, FR-FCFS over a queue of 64-byte
-// entries, with what silicon needs beyond them: refresh of single banks around the queue, writes in batches with their
-// rows opened ahead, and bank groups and SIDs paired so that the column bus stays full.
+// A pseudo-channel of HBM3 is 32 data pins with banks of its own (2 SIDs of 4 bank groups of 4 banks in an 8-high
+// stack, 1 KiB pages, 32-byte bursts). The controller is modelled as the simulators model it, FR-FCFS over a queue of
+// 64-byte entries, with what silicon needs beyond them: refresh of single banks around the queue, writes in batches
+// with their rows opened ahead, and bank groups and SIDs paired so that the column bus stays full.
 //
 // Decisions are taken at run level: a run (consecutive bursts in one row) takes a lane of the column bus (column_bus.h)
-// for its whole length, unless the bus turns, its SID changes or all banks refresh, which cut it at a burst. In order of
-// time, and at one clock in this order: refresh, arrivals, ends of runs, turns of the bus, one ACT, one column.
-// - ACT: of the banks whose requests need a row, the first that may; among several the oldest request. The PRE before it
+// for its whole length, unless the bus turns, its SID changes or all banks refresh, which cut it at a burst. In order
+// of time, and at one clock in this order: refresh, arrivals, ends of runs, turns of the bus, one ACT, one column.
+// - ACT: of the banks whose requests need a row, the first that may; among several the oldest request. The PRE before
+// it
 //   goes as soon as the row is wanted no more: no request for it, and one for another row.
 // - Column: of the banks with an open row that is asked for, the first that may; among several the oldest request. The
 //   lanes stay in one SID until it offers nothing and another SID could fill the lanes, or for at most the age cap.
 // - Age cap: a request that has waited four times as long as the read queue takes to drain at peak goes before younger
 //   row hits of its bank.
 //
-// Engine time is whole command clocks; arrivals are rounded up to one. Simulated results do not depend on how the caller
-// cuts time into calls of `advance`.
+// Engine time is whole command clocks; arrivals are rounded up to one. Simulated results do not depend on how the
+// caller cuts time into calls of `advance`.
 #pragma once
 
 #include <array>
@@ -57,8 +58,8 @@ class PseudoChannel {
 public:
     PseudoChannel(const device::HbmParams& params, std::uint32_t seed);
 
-    /// Beyond the queue's capacity requests wait in front of it, in order: the scheduler does not see them. How many may is
-    /// the caller's to bound. An arrival is never before the `until` of an earlier `advance`.
+    /// Beyond the queue's capacity requests wait in front of it, in order: the scheduler does not see them. How many
+    /// may is the caller's to bound. An arrival is never before the `until` of an earlier `advance`.
     void push(const DramRequest& request);
     /// Takes every decision due before `until`. Completions may carry times after `until`.
     void advance(Ps until, std::vector<DramCompletion>& done);
@@ -110,6 +111,7 @@ private:
     void plan_column();
     void plan_hop(Clk not_after);
     void consider_column(int bank);
+    void new_hit(int bank);
     void column(int bank);
     void end_run(std::vector<DramCompletion>& done);
     void cut_runs();
@@ -141,20 +143,21 @@ private:
     Clk age_cap_;
 
     Clk now_ = 0;
-    Clk next_ = kNeverClk;                 ///< of the work known at the end of `advance`
+    Clk next_ = kNeverClk;  ///< of the work known at the end of `advance`
     Order orders_ = 0;
-    std::vector<NodeIndex> arriving_;      ///< a ring, by time of visibility
+    std::vector<NodeIndex> arriving_;  ///< a ring, by time of visibility
     std::size_t arriving_head_ = 0, arriving_size_ = 0;
     Clk next_arrival_ = kNeverClk;
-    RingQueue<DramRequest> backlog_[2];    ///< in front of a full queue
+    RingQueue<DramRequest> backlog_[2];  ///< in front of a full queue
     std::int32_t entries_[2] = {0, 0};
     std::int32_t waiting_bursts_[2] = {0, 0};
-    std::uint64_t row_wanted_ = 0;         ///< banks that need an ACT (and a PRE before it if open)
-    std::uint64_t forced_ = 0;             ///< banks kept free for an overdue refresh
-    std::array<Clk, 64> row_ok_;           ///< of those: earliest ACT by the bank alone
+    std::uint64_t row_wanted_ = 0;             ///< banks that need an ACT (and a PRE before it if open)
+    std::uint64_t forced_ = 0;                 ///< banks kept free for an overdue refresh
+    std::array<Clk, 64> row_ok_;               ///< of those: earliest ACT by the bank alone
     std::array<std::uint64_t, 64> row_order_;  ///< of those: as in Plan
     Plan row_, column_;
-    bool hop_ = false;                     ///< the planned column is in another SID: the lanes are cut for it
+    Clk free_slot_ = 0;  ///< of the column plan: the lanes' next free slot, by the bus alone
+    bool hop_ = false;   ///< the planned column is in another SID: the lanes are cut for it
     Clk reads_gone_at_ = 0;
 
     std::uint64_t bytes_[2] = {0, 0};

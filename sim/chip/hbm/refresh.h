@@ -45,7 +45,7 @@ private:
 
     RefreshKind kind_;
     int postpone_max_;
-    double interval_;   // clocks, fractional
+    double interval_;  // clocks, fractional
     double phase_;
     std::uint64_t per_round_;
     std::uint64_t all_;        // mask of all banks

@@ -79,7 +79,7 @@ void PseudoChannel::activate(int bank) {
     activates_.issue(map_.group_of(bank), now_);
     row_wanted_ &= ~bit(bank);
     row_.known = false;
-    if ((banks_.hits(direction()) & bit(bank)) != 0) consider_column(bank);
+    if ((banks_.hits(direction()) & bit(bank)) != 0) new_hit(bank);
 }
 
 }  // namespace memwall::chip

@@ -11,7 +11,9 @@ namespace memwall::chip {
 namespace {
 
 /// A hair below an integer still is that integer: 45 ns * 1.6 GHz.
-Clk round_up(double clocks) { return static_cast<Clk>(std::ceil(clocks - 1e-6)); }
+Clk round_up(double clocks) {
+    return static_cast<Clk>(std::ceil(clocks - 1e-6));
+}
 
 }  // namespace
 

@@ -41,12 +41,15 @@ inline constexpr Clk kNeverClk = INT64_MAX / 4;
 enum Direction : std::uint8_t { kRead, kWrite };
 
 struct HbmTiming {
+    /// Clocks by which rounding may miss an edge: far above that of a double in a run of hours, far below a picosecond.
+    static constexpr double kSlack = 1e-6;
+
     explicit HbmTiming(const device::HbmParams& params);
 
-    double tck_ps;               ///< command clock
+    double tck_ps;  ///< command clock
     double clocks_per_ps;
-    Clk bl;                      ///< the burst on the data bus
-    Clk rcd[2], rp, ras, rc;     ///< rcd by direction
+    Clk bl;                   ///< the burst on the data bus
+    Clk rcd[2], rp, ras, rc;  ///< rcd by direction
     Clk ccds, ccdl, ccdr;
     Clk rrds, rrdl, faw;
     Clk column_to_precharge[2];  ///< rtp; cwl + bl + wr
@@ -54,18 +57,21 @@ struct HbmTiming {
     Clk read_to_write;           ///< rtw
     Clk write_to_read_s, write_to_read_l;
     Clk rfcpb, rfcab;
-    double refi;                 ///< fractional: due times are multiples of it
+    double refi;  ///< fractional: due times are multiples of it
     double controller_ps;
-    int lanes;                   ///< runs in different bank groups that fill the column bus together: ccdl / ccds
-    Clk pitch;                   ///< between two bursts of one run: lanes * ccds, which is ccdl where that divides
+    int lanes;  ///< runs in different bank groups that fill the column bus together: ccdl / ccds
+    Clk pitch;  ///< between two bursts of one run: lanes * ccds, which is ccdl where that divides
 
     /// First clock edge at or after `ps`; a hair above an edge still is that edge.
     [[nodiscard]] Clk edge_at(double ps) const {
-        const double clocks = ps * clocks_per_ps - 1e-6;
+        const double clocks = ps * clocks_per_ps - kSlack;
         const auto below = static_cast<Clk>(clocks);
         return below + (clocks > static_cast<double>(below) ? 1 : 0);
     }
-    [[nodiscard]] Ps ps(Clk clock) const { return {static_cast<std::int64_t>(static_cast<double>(clock) * tck_ps)}; }
+    /// The picosecond of a clock edge: clock < edge_at(u) exactly if ps(clock) < u.
+    [[nodiscard]] Ps ps(Clk clock) const {
+        return {static_cast<std::int64_t>((static_cast<double>(clock) + kSlack) * tck_ps)};
+    }
 };
 
 /// Where a page lies. Banks are numbered sid, bank group, bank; `group` numbers the bank groups of all SIDs.

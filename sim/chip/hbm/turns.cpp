@@ -41,7 +41,8 @@ void PseudoChannel::refresh_before(Clk work) {
 }
 
 void PseudoChannel::refresh_idle_banks() {
-    std::uint64_t idle = ~(banks_.pending(kRead) | banks_.pending(kWrite) | bus_.serving()) | (forced_ & ~bus_.serving());
+    std::uint64_t idle =
+        ~(banks_.pending(kRead) | banks_.pending(kWrite) | bus_.serving()) | (forced_ & ~bus_.serving());
     while (refresh_.owed()) {
         const int bank = refresh_.pick(idle & forced_) >= 0 ? refresh_.pick(idle & forced_) : refresh_.pick(idle);
         if (bank < 0) return;

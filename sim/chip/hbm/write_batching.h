@@ -32,7 +32,7 @@ public:
         std::int32_t waiting[2];
         std::int32_t in_service;  ///< bursts, of the present direction
         int lanes;
-        Clk reads_gone_at;        ///< since when neither waits nor transfers a read
+        Clk reads_gone_at;  ///< since when neither waits nor transfers a read
     };
     /// Decides anew; true when `prepares` changed.
     bool decide(const Queues& q, Clk now) {
@@ -47,8 +47,10 @@ public:
             prepared_at_ = now + prepare_;
         }
         turn_at_ = kNeverClk;
-        if (preparing_) turn_at_ = reads ? std::max(prepared_at_, now) : now;
-        else if (!reads && q.waiting[kWrite] > 0) turn_at_ = std::max(now, q.reads_gone_at + idle_drain_);
+        if (preparing_)
+            turn_at_ = reads ? std::max(prepared_at_, now) : now;
+        else if (!reads && q.waiting[kWrite] > 0)
+            turn_at_ = std::max(now, q.reads_gone_at + idle_drain_);
         return preparing_ != was_preparing;
     }
     void turn() {

@@ -9,12 +9,26 @@
 
 namespace memwall::chip {
 
+namespace {
+
+/// Gives a way to another line, none of whose sectors is there yet.
+void name_line(TagStore::Set& set, int way, std::uint16_t tag, bool far, bool keep) {
+    const auto others = static_cast<std::uint16_t>(~(1U << way));
+    set.tag[way] = tag;
+    set.sectors[way] = 0;
+    set.far = static_cast<std::uint16_t>((set.far & others) | static_cast<unsigned>(far) << way);
+    set.keep = static_cast<std::uint16_t>((set.keep & others) | static_cast<unsigned>(keep) << way);
+    set.copied &= others;
+}
+
+}  // namespace
+
 L2Partition::Lookup L2Partition::look_up(std::size_t slice_index, std::uint32_t row, bool far, std::uint64_t sectors,
                                          std::uint32_t who, int policy, std::int64_t ready_ps) {
     auto& tags = slices_[slice_index].tags;
-    const std::uint32_t tag = row << 1 | static_cast<std::uint32_t>(far);
+    const std::uint16_t tag = tag_of(row);
     // A far fill's answer makes a copy: its home remembers that.
-    const auto copied = static_cast<std::uint16_t>((who & Asker::kFarFill) != 0 ? TagStore::kCopied : 0);
+    const bool copied = (who & Asker::kFarFill) != 0;
     const std::size_t first_set = set_of(row, 0);
     Lookup found;
     std::uint64_t missing = 0, ways = 0;
@@ -32,25 +46,30 @@ L2Partition::Lookup L2Partition::look_up(std::size_t slice_index, std::uint32_t 
         const auto wanted = static_cast<unsigned>(sectors >> shift) & sector_mask_;
         if (wanted == 0) continue;
         TagStore::Set& set = tags.set(first_set + line);
-        int way = TagStore::find(set, tag, likely);
+        int way = TagStore::find(set, tag, far, likely);
         if (way >= 0) {
             likely = way;
             TagStore::touch(set, way);
-            set.state[way] |= copied;
-            const unsigned state = set.state[way];
-            if ((wanted & ~state) == 0) {
+            if (copied) TagStore::put(set.copied, way, true);
+            const unsigned present = set.sectors[way];
+            if ((wanted & ~present) == 0) {
                 found.hit |= static_cast<std::uint64_t>(wanted) << shift;
                 continue;
             }
-            if ((state & TagStore::kPending) != 0) {
-                const std::uint32_t fill = find_fill(slice_index, tag, line);
+            if (set.is(set.pending, way)) {
+                const std::uint32_t fill = find_fill(slice_index, row, far, line);
                 wait_for(fill);
                 const auto coming = static_cast<unsigned>(pools_.fills[fill].sectors >> shift) & sector_mask_;
-                if ((wanted & ~state & ~coming) != 0) found.replay = true;
+                if ((wanted & ~present & ~coming) != 0) found.replay = true;
                 continue;
             }
         } else {
-            way = allocate(slice_index, line, row, tag, policy, ready_ps);
+            way = policy == 0 ? tags.take_clean_victim(set) : -1;
+            if (way >= 0) {
+                name_line(set, way, tag, far, false);
+            } else {
+                way = allocate(slice_index, line, row, far, policy, ready_ps);
+            }
             if (way < 0) {
                 // Every way of the set awaits a fill: wait for one of them, then look again.
                 wait_for(any_fill_of_set(slice_index, line, row));
@@ -58,10 +77,10 @@ L2Partition::Lookup L2Partition::look_up(std::size_t slice_index, std::uint32_t 
                 continue;
             }
             likely = way;
-            set.state[way] |= copied;
+            if (copied) TagStore::put(set.copied, way, true);
         }
-        missing |= static_cast<std::uint64_t>(fetch_sectors(wanted & ~set.state[way])) << shift;
-        set.state[way] |= TagStore::kPending;
+        missing |= static_cast<std::uint64_t>(fetch_sectors(wanted & ~static_cast<unsigned>(set.sectors[way]))) << shift;
+        TagStore::put(set.pending, way, true);
         missing_lines |= 1U << line;
         ways |= static_cast<std::uint64_t>(way) << (4 * line);
     }
@@ -69,8 +88,16 @@ L2Partition::Lookup L2Partition::look_up(std::size_t slice_index, std::uint32_t 
     if (missing_lines == 0) return found;
 
     const std::uint32_t index = pools_.fills.take();
-    pools_.fills[index] = {missing, ways, row, static_cast<std::uint16_t>(slice_index), static_cast<std::uint8_t>(missing_lines), far, 0, 0,
-                           false, static_cast<std::uint8_t>(policy), kNone, kNone, ready_ps, 0, 0, 0};
+    Fill& fill = pools_.fills[index];
+    fill = Fill{};
+    fill.sectors = missing;
+    fill.ways = ways;
+    fill.row = row;
+    fill.slice = static_cast<std::uint16_t>(slice_index);
+    fill.lines = static_cast<std::uint16_t>(missing_lines);
+    fill.far = far;
+    fill.policy = static_cast<std::uint8_t>(policy);
+    fill.first_asker = fill.more_askers = kNone;
     add_fill(slice_index, index);
     add_asker(index, who);
     ++found.waits;
@@ -88,11 +115,11 @@ unsigned L2Partition::fetch_sectors(unsigned wanted) const {
     return fetched;
 }
 
-std::uint32_t L2Partition::find_fill(std::size_t slice, std::uint32_t tag, std::size_t line) const {
-    std::uint32_t fill = slices_[slice].fills[(tag >> 1) % kFillBuckets];
+std::uint32_t L2Partition::find_fill(std::size_t slice, std::uint32_t row, bool far, std::size_t line) const {
+    std::uint32_t fill = slices_[slice].fills[row % kFillBuckets];
     for (; fill != kNone; fill = pools_.fills[fill].next) {
         const Fill& candidate = pools_.fills[fill];
-        if (candidate.row == tag >> 1 && candidate.far == ((tag & 1) != 0) && (candidate.lines >> line & 1) != 0) return fill;
+        if (candidate.row == row && candidate.far == far && (candidate.lines >> line & 1) != 0) return fill;
     }
     throw ModelError(fmt::format("{}: a line awaits a fill that is not on its way", name()));
 }
@@ -119,21 +146,20 @@ void L2Partition::remove_fill(std::size_t slice, std::uint32_t fill) {
     *link = pools_.fills[fill].next;
 }
 
-int L2Partition::allocate(std::size_t slice, std::size_t line, std::uint32_t row, std::uint32_t tag, int policy, std::int64_t now_ps) {
+int L2Partition::allocate(std::size_t slice, std::size_t line, std::uint32_t row, bool far, int policy, std::int64_t now_ps) {
     auto& tags = slices_[slice].tags;
     TagStore::Set& set = tags.set(set_of(row, static_cast<int>(line)));
     const int way = tags.victim(set);
     if (way < 0) return -1;
-    const unsigned dirty = static_cast<unsigned>(set.state[way]) >> TagStore::kDirtyShift & TagStore::kSectors;
+    const unsigned dirty = static_cast<unsigned>(set.sectors[way]) >> TagStore::kDirtyShift;
     if (dirty != 0) {
-        // Dirty lines are at home here: their tag is a row and no far bit. Lines of one granule leave together.
-        const std::uint32_t old_row = set.tag[way] >> 1;
+        // Dirty lines are at home here. Lines of one granule leave together.
+        const std::uint32_t old_row = set.tag[way] * groups_ + row % groups_;
         if (victim_sectors_ != 0 && old_row != victim_row_) flush_victim(slice, now_ps);
         victim_row_ = old_row;
         victim_sectors_ |= static_cast<std::uint64_t>(dirty) << (line * static_cast<std::size_t>(sectors_per_line_));
     }
-    set.state[way] = policy == 2 ? TagStore::kKeep : 0;
-    set.tag[way] = tag;
+    name_line(set, way, tag_of(row), far, policy == 2);
     if (policy == 1) {
         tags.demote(set, way);
     } else {
@@ -152,7 +178,7 @@ void L2Partition::flush_victim(std::size_t slice, std::int64_t now_ps) {
 
 void L2Partition::mark_written(std::size_t slice_index, std::uint32_t row, std::uint64_t sectors, int policy, std::int64_t now_ps) {
     auto& tags = slices_[slice_index].tags;
-    const std::uint32_t tag = row << 1;
+    const std::uint16_t tag = tag_of(row);
     unsigned copied = 0;
     int likely = 0;
     for (std::size_t line = 0; line < lines_per_granule_; ++line) {
@@ -160,9 +186,9 @@ void L2Partition::mark_written(std::size_t slice_index, std::uint32_t row, std::
         const auto written = static_cast<unsigned>(sectors >> shift) & sector_mask_;
         if (written == 0) continue;
         TagStore::Set& set = tags.set(set_of(row, static_cast<int>(line)));
-        int way = TagStore::find(set, tag, likely);
+        int way = TagStore::find(set, tag, false, likely);
         if (way < 0) {
-            way = allocate(slice_index, line, row, tag, policy, now_ps);
+            way = allocate(slice_index, line, row, false, policy, now_ps);
         } else {
             TagStore::touch(set, way);
         }
@@ -174,13 +200,14 @@ void L2Partition::mark_written(std::size_t slice_index, std::uint32_t row, std::
             continue;
         }
         likely = way;
-        if ((set.state[way] & TagStore::kCopied) != 0) copied |= 1U << line;
-        set.state[way] = static_cast<std::uint16_t>((set.state[way] & ~TagStore::kCopied) | written | written << TagStore::kDirtyShift);
+        if (set.is(set.copied, way)) copied |= 1U << line;
+        TagStore::put(set.copied, way, false);
+        set.sectors[way] |= static_cast<std::uint8_t>(written | written << TagStore::kDirtyShift);
     }
     flush_victim(slice_index, now_ps);
     if (copied != 0) {
         const std::int64_t link_ps = wiring_.link_ps[static_cast<std::size_t>(slice_numbers_[slice_index])];
-        send(*other_, now_ps + link_ps, withdraw, row, static_cast<std::uint32_t>(slice_index) << 8 | copied);
+        send(*other_, now_ps + link_ps, withdraw, row, static_cast<std::uint32_t>(slice_index) << 16 | copied);
     }
 }
 
@@ -188,17 +215,22 @@ void L2Partition::withdraw_copy(std::size_t slice, std::uint32_t row, unsigned l
     for (std::size_t line = 0; line < lines_per_granule_; ++line) {
         if ((lines >> line & 1) == 0) continue;
         TagStore::Set& set = slices_[slice].tags.set(set_of(row, static_cast<int>(line)));
-        const int way = TagStore::find(set, row << 1 | 1, 0);
+        const int way = TagStore::find(set, tag_of(row), true, 0);
         // A copy on its way was read before the write: it answers those who asked and is then stale by one write, which
         // costs no time here.
-        if (way >= 0 && (set.state[way] & TagStore::kPending) == 0) set.state[way] &= static_cast<std::uint16_t>(~TagStore::kSectors);
+        if (way >= 0 && !set.is(set.pending, way)) set.sectors[way] = 0;
     }
 }
 
-void L2Partition::add_asker(std::uint32_t fill, std::uint32_t who) {
+void L2Partition::add_asker(std::uint32_t index, std::uint32_t who) {
+    Fill& fill = pools_.fills[index];
+    if (fill.first_asker == kNone) {
+        fill.first_asker = who;
+        return;
+    }
     const std::uint32_t node = pools_.askers.take();
-    pools_.askers[node] = {who, pools_.fills[fill].askers};
-    pools_.fills[fill].askers = node;
+    pools_.askers[node] = {who, fill.more_askers};
+    fill.more_askers = node;
 }
 
 void L2Partition::fetch(std::uint32_t index, std::int64_t ready_ps) {
@@ -270,13 +302,14 @@ void L2Partition::finish_fill(std::uint32_t index, std::int64_t ready_ps) {
     for (unsigned left = fill.lines; left != 0; left &= left - 1) {
         const auto line = static_cast<std::size_t>(__builtin_ctz(left));
         TagStore::Set& set = slices_[fill.slice].tags.set(first_set + line);
-        std::uint16_t& state = set.state[fill.ways >> (4 * line) & 15];
+        const auto way = static_cast<int>(fill.ways >> (4 * line) & 15);
         const auto arrived = static_cast<unsigned>(fill.sectors >> (line * static_cast<std::size_t>(sectors_per_line_))) & sector_mask_;
-        state = static_cast<std::uint16_t>((state & ~TagStore::kPending) | arrived);
+        TagStore::put(set.pending, way, false);
+        set.sectors[way] |= static_cast<std::uint8_t>(arrived);
     }
     remove_fill(fill.slice, index);
     // Those that asked first are answered first.
-    std::uint32_t list = fill.askers, ordered = kNone;
+    std::uint32_t list = fill.more_askers, ordered = kNone;
     while (list != kNone) {
         const std::uint32_t next = pools_.askers[list].next;
         pools_.askers[list].next = ordered;
@@ -284,6 +317,7 @@ void L2Partition::finish_fill(std::uint32_t index, std::int64_t ready_ps) {
         list = next;
     }
     pools_.fills.give_back(index);
+    wake_asker(fill.first_asker, fill, ready_ps);
     while (ordered != kNone) {
         const Asker asker = pools_.askers[ordered];
         pools_.askers.give_back(ordered);
@@ -308,9 +342,9 @@ void L2Partition::wake_asker(std::uint32_t who, const Fill& fill, std::int64_t r
         return;
     }
     Chunk& chunk = shared_.chunks[who];
-    chunk.hbm_ps = std::max(chunk.hbm_ps, fill.hbm_ps);
-    chunk.interposer_ps = std::max(chunk.interposer_ps, fill.interposer_ps);
-    chunk.link_ps = std::max(chunk.link_ps, fill.link_ps);
+    chunk.hbm = std::max(chunk.hbm, lifetime_steps(fill.hbm_ps));
+    chunk.interposer = std::max(chunk.interposer, lifetime_steps(fill.interposer_ps));
+    chunk.link = std::max(chunk.link, lifetime_steps(fill.link_ps));
     if (--chunk.waiting != 0) return;
     if (!chunk.replay) {
         if (chunk.access == Access::read) {

@@ -57,7 +57,7 @@ void L2Partition::handle(const Message& message) {
         case far_data: finish_fill(item, message.due_ps); break;
         case far_ack: answer(item, message.due_ps); break;
         case dram_done: finish_run(item, message.due_ps); break;
-        default: withdraw_copy(message.arg >> 8, item, message.arg & 0xFF); break;
+        default: withdraw_copy(message.arg >> 16, item, message.arg & 0xFFFF); break;
     }
 }
 
@@ -82,6 +82,7 @@ void L2Partition::prefetch(const Message& message, int stage) const {
     if (fill == kNone && !of_chunk) return;
     const std::uint32_t row = of_chunk ? wiring_.map.place(shared_.chunks[item].address).row : pools_.fills[fill].row;
     const std::size_t slice = of_chunk ? static_cast<std::size_t>(wiring_.slice_index[shared_.chunks[item].slice]) : pools_.fills[fill].slice;
+    if (fill != kNone && (pools_.fills[fill].first_asker & Asker::kFarFill) == 0) shared_.chunks.prefetch(pools_.fills[fill].first_asker);
     const std::size_t first = set_of(row, 0);
     for (std::size_t line = 0; line < lines_per_granule_; ++line) slices_[slice].tags.prefetch(first + line);
 }
@@ -193,9 +194,8 @@ void L2Partition::answer(std::uint32_t index, std::int64_t ready_ps) {
             static_cast<std::uint64_t>(sector_count(chunk.sectors) * sector_bytes_);
     }
     // What the fill did not spend in memory or on the link was spent here.
-    const auto spent = static_cast<std::int32_t>(leaves - chunk.entered_ps);
-    const std::int32_t elsewhere = chunk.hbm_ps + chunk.interposer_ps + chunk.link_ps;
-    chunk.l2_ps += std::max(0, spent - elsewhere);
+    const std::int64_t elsewhere = static_cast<std::int64_t>(chunk.hbm + chunk.interposer + chunk.link) << kLifetimeShift;
+    chunk.l2 = lifetime_steps(leaves - chunk.entered_ps - elsewhere);
     chunk.entered_ps = leaves;
     ++chunks_out_;
     send(*crossbar_, leaves + wiring_.crossbar_to_slice_ps[chunk.slice], Crossbar::response, index);

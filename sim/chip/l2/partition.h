@@ -28,16 +28,16 @@ struct Fill {
     std::uint64_t sectors;   ///< asked for
     std::uint64_t ways;      ///< four bits per line of the granule
     std::uint32_t row;       ///< granule within the slice
+    std::uint32_t first_asker;  ///< whose look-up made it
+    std::uint32_t more_askers;  ///< list of Asker
+    std::uint32_t next;      ///< in its slice's list of fills
     std::uint16_t slice;
-    std::uint8_t lines;      ///< which lines of the granule (up to 8) it fills
-    bool far;                ///< its home is the other partition
+    std::uint16_t lines;     ///< which lines of the granule it fills
     std::uint8_t runs;       ///< DRAM runs that have not come back
     std::uint8_t waiting;    ///< at its home: fills that it waits for there (far fills are askers too)
-    bool replay;
     std::uint8_t policy;
-    std::uint32_t askers;    ///< list of Asker
-    std::uint32_t next;      ///< in its slice's list of fills
-    std::int64_t entered_ps;
+    bool far;                ///< its home is the other partition
+    bool replay;
     std::int32_t hbm_ps, interposer_ps, link_ps;
 };
 
@@ -75,7 +75,7 @@ public:
         far_data,       ///< fill, answered by its home
         far_ack,        ///< chunk, written at its home
         dram_done,      ///< run
-        withdraw        ///< payload row, arg slice index << 8 | lines: a copy is no longer valid
+        withdraw        ///< payload row, arg slice index << 16 | lines: a copy is no longer valid
     };
 
     L2Partition(const sc_core::sc_module_name& name, Shared& shared, MemoryPools& pools, int half, std::uint32_t id);
@@ -117,8 +117,8 @@ private:
     // Look-up and allocation.
     Lookup look_up(std::size_t slice, std::uint32_t row, bool far, std::uint64_t sectors, std::uint32_t who, int policy,
                    std::int64_t ready_ps);
-    int allocate(std::size_t slice, std::size_t line, std::uint32_t row, std::uint32_t tag, int policy, std::int64_t now_ps);
-    [[nodiscard]] std::uint32_t find_fill(std::size_t slice, std::uint32_t tag, std::size_t line) const;
+    int allocate(std::size_t slice, std::size_t line, std::uint32_t row, bool far, int policy, std::int64_t now_ps);
+    [[nodiscard]] std::uint32_t find_fill(std::size_t slice, std::uint32_t row, bool far, std::size_t line) const;
     [[nodiscard]] std::uint32_t any_fill_of_set(std::size_t slice, std::size_t line, std::uint32_t row) const;
     void add_fill(std::size_t slice, std::uint32_t fill);
     void remove_fill(std::size_t slice, std::uint32_t fill);
@@ -145,6 +145,8 @@ private:
     [[nodiscard]] std::size_t set_of(std::uint32_t row, int line) const {
         return static_cast<std::size_t>(row % groups_) * lines_per_granule_ + static_cast<std::size_t>(line);
     }
+    /// What tells the rows of one set apart.
+    [[nodiscard]] std::uint16_t tag_of(std::uint32_t row) const { return static_cast<std::uint16_t>(row / groups_); }
     [[nodiscard]] int sector_count(std::uint64_t sectors) const { return __builtin_popcountll(sectors); }
 
     Shared& shared_;

@@ -2,7 +2,7 @@
 
 namespace memwall::chip {
 
-TagStore::TagStore(int sets, int ways, Replacement replacement) : ways_(ways), replacement_(replacement) {
+TagStore::TagStore(int sets, int ways, Replacement replacement) : ways_(ways), last_shift_(4 * (ways - 1)), used_(ways == kMaxWays ? ~0ULL : (1ULL << (4 * ways)) - 1), replacement_(replacement) {
     Set empty{};
     for (auto& tag : empty.tag) tag = kInvalid;
     empty.order = 0xFEDCBA9876543210ULL;
@@ -12,10 +12,8 @@ TagStore::TagStore(int sets, int ways, Replacement replacement) : ways_(ways), r
 void TagStore::demote(Set& set, int way) const {
     // Bring it to the front, then rotate the front to the last way's place.
     touch(set, way);
-    const int last = 4 * (ways_ - 1);
-    const std::uint64_t used = ways_ == kMaxWays ? ~0ULL : (1ULL << (4 * ways_)) - 1;
-    const std::uint64_t rotated = ((set.order & used) >> 4) | (static_cast<std::uint64_t>(way) << last);
-    set.order = (set.order & ~used) | rotated;
+    const std::uint64_t rotated = ((set.order & used_) >> 4) | (static_cast<std::uint64_t>(way) << last_shift_);
+    set.order = (set.order & ~used_) | rotated;
 }
 
 int TagStore::search_victim(const Set& set) {
@@ -26,15 +24,15 @@ int TagStore::search_victim(const Set& set) {
         const int start = static_cast<int>(random_ % static_cast<std::uint64_t>(ways_));
         for (int i = 0; i < ways_; ++i) {
             const int way = (start + i) % ways_;
-            if ((set.state[way] & kPending) == 0) return way;
+            if (!set.is(set.pending, way)) return way;
         }
         return -1;
     }
     int kept = -1;
     for (int place = ways_ - 1; place >= 0; --place) {
         const auto way = static_cast<int>(set.order >> (4 * place) & 15);
-        if ((set.state[way] & kPending) != 0) continue;
-        if ((set.state[way] & kKeep) == 0) return way;
+        if (set.is(set.pending, way)) continue;
+        if (!set.is(set.keep, way)) return way;
         if (kept < 0) kept = way;
     }
     return kept;

@@ -411,8 +411,7 @@ void Sm::chase_access(Cta& cta, int slot, int role_index, RoleState& role, const
     if (!chunk.plain) issue += device_.tma.command_cycles + device_.tma.latency_cycles;
     Engine& engine = chunk.plain ? loads_ : tma_;
     engine.in_flight += engine.cost(chunk);
-    chunk.issued_ps = now + cycles(issue);
-    chunk.entered_ps = chunk.issued_ps;
+    chunk.entered_ps = now + cycles(issue);
     (void)cta;
     send_request(index);
 }

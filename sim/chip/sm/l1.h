@@ -18,8 +18,8 @@ public:
     bool access(std::uint64_t address) {
         const std::uint64_t line = address >> line_shift_;
         TagStore::Set& set = tags_.set(static_cast<std::size_t>(line % sets_));
-        const auto tag = static_cast<std::uint32_t>(line / sets_);
-        int way = TagStore::find(set, tag, 0);
+        const auto tag = static_cast<std::uint16_t>(line / sets_ % TagStore::kInvalid);
+        int way = TagStore::find(set, tag, false, 0);
         const bool hit = way >= 0;
         if (!hit) {
             way = tags_.victim(set);

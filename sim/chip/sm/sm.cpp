@@ -184,13 +184,13 @@ void Sm::accept_load(Chunk& chunk, std::int64_t now_ps) {
     counters_.sm_read_bytes += chunk.bytes;
     if (chunk.sm == index_) {
         auto& life = counters_.life;
-        const double bytes = chunk.bytes;
-        life.hbm += chunk.hbm_ps * bytes;
-        life.interposer += chunk.interposer_ps * bytes;
-        life.l2 += chunk.l2_ps * bytes;
-        life.far_link += chunk.link_ps * bytes;
-        life.crossbar += chunk.crossbar_ps * bytes;
-        life.bytes += bytes;
+        const double bytes = static_cast<double>(chunk.bytes) * (1 << kLifetimeShift);
+        life.hbm += chunk.hbm * bytes;
+        life.interposer += chunk.interposer * bytes;
+        life.l2 += chunk.l2 * bytes;
+        life.far_link += chunk.link * bytes;
+        life.crossbar += chunk.crossbar * bytes;
+        life.bytes += chunk.bytes;
     } else {
         counters_.multicast_bytes += chunk.bytes;
     }
@@ -246,10 +246,10 @@ std::uint32_t Sm::make_chunk(std::uint64_t address, std::uint32_t bytes) {
     chunk.sectors = (last == 63 ? ~0ULL : (1ULL << (last + 1)) - 1) & ~((1ULL << first) - 1);
     chunk.bytes = static_cast<std::uint16_t>(bytes);
     chunk.lines = static_cast<std::uint8_t>((offset % kLineBytes + bytes + kLineBytes - 1) / kLineBytes);
-    chunk.sm = static_cast<std::uint16_t>(index_);
+    chunk.sm = static_cast<std::uint8_t>(index_);
     const Place place = wiring_.map.place(address);
     chunk.far = place.partition != partition_;
-    chunk.slice = static_cast<std::uint16_t>(wiring_.partition_slices[static_cast<std::size_t>(partition_)][place.index]);
+    chunk.slice = static_cast<std::uint8_t>(wiring_.partition_slices[static_cast<std::size_t>(partition_)][place.index]);
     chunk.copies = 1;
     chunk.cluster = kNone;
     ++chunks_out_;
@@ -286,17 +286,16 @@ void Sm::emit_chunk(Engine& engine, const Transfer& transfer, std::uint64_t addr
     Chunk& chunk = shared_.chunks[index];
     chunk.access = transfer.access;
     chunk.plain = transfer.plain;
-    chunk.policy = transfer.policy;
+    chunk.policy = transfer.policy & 15;
     chunk.cta = transfer.cta;
     chunk.ring = transfer.ring;
     chunk.role = transfer.role;
     chunk.generation = transfer.generation;
     chunk.copies = transfer.copies;
     chunk.cluster = transfer.cluster;
-    chunk.multicast_base = transfer.multicast_base;
-    chunk.multicast_stride = transfer.multicast_stride;
-    chunk.issued_ps = static_cast<std::int64_t>(engine.free_ps + transfer.delay_ps);
-    chunk.entered_ps = chunk.issued_ps;
+    chunk.multicast_base = transfer.multicast_base & 15;
+    chunk.multicast_stride = transfer.multicast_stride & 15;
+    chunk.entered_ps = static_cast<std::int64_t>(engine.free_ps + transfer.delay_ps);
     if (chunk.access != Access::read) {
         counters_.sm_write_bytes += bytes;
         if (!chunk.plain) use_smem(bytes);
@@ -305,7 +304,7 @@ void Sm::emit_chunk(Engine& engine, const Transfer& transfer, std::uint64_t addr
 }
 
 void Sm::send_request(std::uint32_t index) {
-    send(*crossbar_, shared_.chunks[index].issued_ps + wiring_.sm_to_crossbar_ps[static_cast<std::size_t>(index_)], Crossbar::request, index);
+    send(*crossbar_, shared_.chunks[index].entered_ps + wiring_.sm_to_crossbar_ps[static_cast<std::size_t>(index_)], Crossbar::request, index);
 }
 
 std::size_t Sm::multicast_peer(std::uint32_t index, int copy) const {

@@ -91,7 +91,9 @@ TEST(Chip, OneSmFollowsLittlesLaw) {
     for (const int stages : {1, 2, 4}) {
         read.stages = stages;
         const double gbps = delivered_gbps(chip::simulate(device, ring_read(read)));
-        if (last > 0) EXPECT_NEAR(gbps / last, 2.0, 0.25) << stages << " stages";
+        if (last > 0) {
+            EXPECT_NEAR(gbps / last, 2.0, 0.25) << stages << " stages";
+        }
         last = gbps;
     }
     read.stages = 32;

@@ -49,11 +49,11 @@ struct Piece {
 using Workload = std::function<Piece()>;
 
 struct Result {
-    double fraction = 0;   ///< of peak
-    double row_hit = 0;    ///< of bursts
+    double fraction = 0;      ///< of peak
+    double row_hit = 0;       ///< of bursts
     double per_activate = 0;  ///< bytes
     double mean_read_ns = 0;
-    HbmTime time;          ///< as shares of the elapsed time
+    HbmTime time;  ///< as shares of the elapsed time
     std::uint64_t refreshes = 0;
 };
 
@@ -104,8 +104,9 @@ private:
             const std::uint64_t offset = piece.address % page_bytes;
             const std::uint64_t take = std::min<std::uint64_t>({piece.bytes, 512 - offset % 512, page_bytes - offset});
             const auto burst = static_cast<std::uint64_t>(params_.burst_bytes);
-            runs_.push_back({static_cast<std::uint32_t>(piece.address / page_bytes), static_cast<std::uint16_t>(offset / burst),
-                             static_cast<std::uint16_t>(take / burst), piece.write});
+            runs_.push_back({static_cast<std::uint32_t>(piece.address / page_bytes),
+                             static_cast<std::uint16_t>(offset / burst), static_cast<std::uint16_t>(take / burst),
+                             piece.write});
             piece.address += take;
             piece.bytes -= static_cast<std::uint32_t>(take);
         }

@@ -41,7 +41,8 @@ public:
     std::map<std::uint32_t, Clk> finish() {
         channel_.advance(from_ns(1e6), done_);
         std::map<std::uint32_t, Clk> at;
-        for (const auto& d : done_) at[d.tag] = static_cast<Clk>(std::llround(static_cast<double>(d.at.count) / timing_.tck_ps));
+        for (const auto& d : done_)
+            at[d.tag] = static_cast<Clk>(std::llround(static_cast<double>(d.at.count) / timing_.tck_ps));
         return at;
     }
     PseudoChannel& channel() { return channel_; }
@@ -53,7 +54,8 @@ public:
 
 private:
     void push(std::uint32_t tag, std::uint32_t at_page, int bursts, Clk at, int first, bool write) {
-        channel_.push({tag, at_page, static_cast<std::uint16_t>(first), static_cast<std::uint16_t>(bursts), write, timing_.ps(at)});
+        channel_.push({tag, at_page, static_cast<std::uint16_t>(first), static_cast<std::uint16_t>(bursts), write,
+                       timing_.ps(at)});
     }
     HbmTiming timing_;
     PseudoChannel channel_;
@@ -90,7 +92,8 @@ TEST(BankMapTest, ConsecutivePagesRotateGroupBankSidRow) {
     const BankMap hashed(h100_hbm());
     for (int row = 0; row < 64; ++row) {
         std::uint64_t seen = 0;
-        for (std::uint32_t p = 0; p < 32; ++p) seen |= 1ULL << hashed.place(static_cast<std::uint32_t>(row) * 32 + p).bank;
+        for (std::uint32_t p = 0; p < 32; ++p)
+            seen |= 1ULL << hashed.place(static_cast<std::uint32_t>(row) * 32 + p).bank;
         EXPECT_EQ(seen, 0xFFFFFFFFULL);
     }
 }
@@ -219,7 +222,8 @@ TEST(PseudoChannelTest, ReadToWriteTurnaroundToTheClock) {
 TEST(PseudoChannelTest, RefreshBlocksOnlyItsBank) {
     HbmParams p = bare_hbm();
     p.refresh = "per_bank";
-    const double interval = HbmTiming(p).refi / 32;  // seed 0: due at 0, interval, 2 * interval ... for banks 1, 2, 3 ...
+    const double interval =
+        HbmTiming(p).refi / 32;  // seed 0: due at 0, interval, 2 * interval ... for banks 1, 2, 3 ...
     const Clk due = static_cast<Clk>(std::ceil(3 * interval));
     Bench bench(p);
     bench.read(1, page(1, 0), 1, due + 1);  // bank 4: the fourth refresh
@@ -310,10 +314,13 @@ std::vector<DramRequest> random_traffic(int count) {
     std::int64_t at = 0;
     for (int i = 0; i < count; ++i) {
         const auto pick = random() % 100;
-        at += pick == 0 ? 20'000'000 : pick < 10 ? 1'000'000 : 2'000 + static_cast<std::int64_t>(random() % 60'000);
+        at += pick == 0   ? 20'000'000
+              : pick < 10 ? 1'000'000
+                          : 2'000 + static_cast<std::int64_t>(random() % (i / 100 % 2 == 0 ? 60'000 : 8'000));
         const auto bursts = static_cast<std::uint16_t>(random() % 16 + 1);
         all.push_back({static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(random() % 2048),
-                       static_cast<std::uint16_t>(random() % static_cast<unsigned>(33 - bursts)), bursts, random() % 3 == 0, Ps{at}});
+                       static_cast<std::uint16_t>(random() % static_cast<unsigned>(33 - bursts)), bursts,
+                       random() % 3 == 0, Ps{at}});
     }
     return all;
 }
@@ -384,13 +391,15 @@ TEST(PseudoChannelTest, TimesAddUpToTheElapsedTimeAndDataToBytes) {
         while (next < traffic.size() && traffic[next].arrival < now) channel.push(traffic[next++]);
         channel.advance(now, done);
         const HbmTime t = channel.time(now);
-        EXPECT_NEAR(t.data_ps + t.refresh_ps + t.bank_ps + t.turnaround_ps + t.idle_ps, static_cast<double>(now.count), 1);
+        EXPECT_NEAR(t.data_ps + t.refresh_ps + t.bank_ps + t.turnaround_ps + t.idle_ps, static_cast<double>(now.count),
+                    1);
         for (const double part : {t.data_ps, t.refresh_ps, t.bank_ps, t.turnaround_ps, t.idle_ps}) EXPECT_GE(part, 0);
     }
     const Ps end = traffic.back().arrival + from_ns(1e5);
     ChannelObservation seen{};
     channel.observe(end, seen);
-    EXPECT_NEAR(seen.time.data_ps, static_cast<double>(seen.read_bytes + seen.write_bytes) / p.pseudo_channel_gbps() * 1e3, 100);
+    EXPECT_NEAR(seen.time.data_ps,
+                static_cast<double>(seen.read_bytes + seen.write_bytes) / p.pseudo_channel_gbps() * 1e3, 100);
     std::uint64_t bursts = 0;
     for (const auto& r : traffic) bursts += r.bursts;
     EXPECT_EQ(seen.read_bytes + seen.write_bytes, bursts * 32);

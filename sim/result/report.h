@@ -1,0 +1,23 @@
+// A run's result as text: the JSON of the contract, a table for a person, a CSV of its operations, a timeline for Perfetto.
+#pragma once
+
+#include <string>
+
+#include "result/run.h"
+
+namespace memwall::result {
+
+/// Schema memwall-result/1, keys in the contract's order.
+std::string to_json(const RunDescription& run, const RunResult& result, const Observations& seen);
+
+/// Operations of the same name in different layers are one row; then the waterfall and the sum. Under 120 columns.
+std::string to_table(const RunDescription& run, const RunResult& result);
+
+/// One line per operation as simulated, with a header.
+std::string to_csv(const RunResult& result);
+
+/// Chrome trace events, as ui.perfetto.dev opens them: kernels and launch gaps, and for each watched SM its CTA slots, the
+/// tensor cores, vector work and waits.
+std::string to_timeline(const RunDescription& run, const Observations& seen);
+
+}  // namespace memwall::result

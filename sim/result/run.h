@@ -1,0 +1,83 @@
+// What a run means: the plain description of what was asked, and the figures that every report shows.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/observations.h"
+
+namespace memwall::result {
+
+/// A kernel of the run as the reports need it.
+struct KernelInfo {
+    std::string name, op;
+    double flops = 0;
+    double peak_flops_per_us = 0;          ///< of the units that its arithmetic uses, at the run's clock
+    std::uint64_t compulsory_read_bytes = 0, compulsory_write_bytes = 0;
+    std::array<int, 3> tile{};
+    int stages = 0, split = 1;
+    std::int64_t ctas = 0;
+    bool tensor_cores = false;
+};
+
+/// What was run, on what. Filled in by the command line; no JSON, no trace.
+struct RunDescription {
+    std::string device, version;
+    std::vector<std::pair<std::string, std::string>> workload;   ///< op or model and its parameters, in order
+    std::vector<KernelInfo> kernels;       ///< of the whole trace
+    std::size_t first_counted = 0;         ///< kernels before it only warmed up
+    double sm_clock_mhz = 0;
+    int sms = 0;
+    int pseudo_channels = 0;
+    double hbm_peak_gbps = 0;
+    double smem_bytes_per_cycle = 0, vector_lanes = 0;
+    double l2_peak_gbps = 0;               ///< what the GPC ports pass
+    double tokens = 0;                     ///< produced or processed; 0: none
+    std::int64_t layers = 0, layers_simulated = 0;
+    /// Extrapolation of identical layers: the kernels [steady_begin, steady_end) stand for `steady_times` repetitions.
+    std::size_t steady_begin = 0, steady_end = 0;
+    double steady_times = 1;
+    double wall_s = 0;
+    std::uint64_t max_rss_bytes = 0;
+};
+
+struct OpResult {
+    std::string name, op, bound;
+    double start_us = 0, time_us = 0, gap_us = 0;
+    double flops = 0, tflops = 0;
+    std::uint64_t dram_read_bytes = 0, dram_write_bytes = 0, l2_bytes = 0, smem_bytes = 0;
+    double dram_gbps = 0, fraction_of_peak = 0, tensor_busy = 0;
+    double roofline_us = 0;
+    std::array<int, 3> tile{};
+    int stages = 0, split = 1;
+    std::int64_t ctas = 0;
+    double times = 1;                      ///< how often it counts (extrapolated layers)
+};
+
+struct Loss {
+    std::string cause;
+    double us;
+};
+
+struct Lifetime {
+    double hbm = 0, interposer = 0, l2 = 0, crossbar = 0, smem_wait = 0, compute = 0;
+};
+
+struct RunResult {
+    double time_us = 0, sm_cycles = 0;
+    double flops = 0, tflops = 0, arithmetic_intensity = 0, tokens_per_s = 0;
+    double roofline_compute_us = 0, roofline_memory_us = 0;
+    double tensor_busy = 0, row_hit_rate = 0, refresh_fraction = 0, l2_hit_rate = 0;
+    Counters counters;                     ///< of the counted part, extrapolated
+    Lifetime lifetime;                     ///< fractions that add up to 1
+    std::vector<OpResult> ops;
+    std::vector<Loss> waterfall;           ///< adds up to time_us
+};
+
+/// Throws ModelError when a law is broken: a result beats its roofline, or the waterfall does not add up.
+RunResult analyse(const RunDescription& run, const Observations& seen);
+
+}  // namespace memwall::result
