@@ -198,6 +198,3 @@ Observations simulate(const device::Device& device, const trace::Trace& trace, c
 }
 
 }  // namespace memwall::chip
-
-/// SystemC's library wants one; memwall elaborates its chips itself and never calls it.
-int sc_main(int, char*[]) { return 1; }

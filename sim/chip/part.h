@@ -37,42 +37,56 @@ inline bool before(const Message& a, const Message& b) {
     return a.due_ps != b.due_ps ? a.due_ps < b.due_ps : a.order < b.order;
 }
 
-/// Messages on their way, of the whole chip: a flat pool whose last freed entry is the next one used, so that what is in
-/// flight stays in the host's cache.
+/// Messages on their way, of the whole chip: blocks of a few messages for one part and window, in a flat pool whose last
+/// freed block is the next one used, so that what is in flight stays in the host's cache.
 class MessagePool {
 public:
-    struct Entry {
-        Message message;
-        std::uint32_t next;
-    };
     static constexpr std::uint32_t kNone = 0xFFFFFFFF;
 
-    std::uint32_t put(const Message& message, std::uint32_t next) {
-        if (free_ == kNone) {
-            entries_.push_back({message, next});
-            return static_cast<std::uint32_t>(entries_.size() - 1);
+    /// Adds a message to the list of blocks that begins at `head`; returns the new head.
+    std::uint32_t put(const Message& message, std::uint32_t head) {
+        if (head == kNone || blocks_[head].count == kPerBlock) {
+            const std::uint32_t block = take_block();
+            blocks_[block].next = head;
+            blocks_[block].count = 0;
+            head = block;
         }
-        const std::uint32_t index = free_;
-        free_ = entries_[index].next;
-        entries_[index] = {message, next};
-        return index;
+        Block& block = blocks_[head];
+        block.messages[block.count++] = message;
+        return head;
     }
-    /// Appends the list that begins at `head` to `out`, oldest first, and frees it.
+    /// Appends the messages of the list to `out`, block by block, and frees it.
     void take_list(std::uint32_t head, std::vector<Message>& out) {
-        const std::size_t first = out.size();
         while (head != kNone) {
-            Entry& entry = entries_[head];
-            out.push_back(entry.message);
-            const std::uint32_t next = entry.next;
-            entry.next = free_;
+            Block& block = blocks_[head];
+            const std::uint32_t next = block.next;
+            if (next != kNone) __builtin_prefetch(&blocks_[next]);
+            out.insert(out.end(), block.messages, block.messages + block.count);
+            block.next = free_;
             free_ = head;
             head = next;
         }
-        std::reverse(out.begin() + static_cast<std::ptrdiff_t>(first), out.end());
     }
 
 private:
-    std::vector<Entry> entries_;
+    static constexpr std::uint32_t kPerBlock = 5;  // 128 bytes
+    struct alignas(64) Block {
+        Message messages[kPerBlock];
+        std::uint32_t next;
+        std::uint32_t count;
+    };
+
+    std::uint32_t take_block() {
+        if (free_ == kNone) {
+            blocks_.emplace_back();
+            return static_cast<std::uint32_t>(blocks_.size() - 1);
+        }
+        const std::uint32_t block = free_;
+        free_ = blocks_[block].next;
+        return block;
+    }
+
+    std::vector<Block> blocks_;
     std::uint32_t free_ = kNone;
 };
 

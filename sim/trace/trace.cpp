@@ -1,5 +1,7 @@
 #include "trace/trace.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 
 #include "base/error.h"
@@ -14,10 +16,30 @@ struct DtypeInfo {
     int bits;
 };
 
-constexpr DtypeInfo kDtypes[] = {{Dtype::fp32, "fp32", 32}, {Dtype::tf32, "tf32", 32}, {Dtype::fp16, "fp16", 16}, {Dtype::bf16, "bf16", 16},
-                                 {Dtype::fp8, "fp8", 8},    {Dtype::int8, "int8", 8},  {Dtype::int4, "int4", 4}};
+constexpr DtypeInfo kDtypes[] = {{Dtype::fp32, "fp32", 32}, {Dtype::tf32, "tf32", 32}, {Dtype::fp16, "fp16", 16},
+                                 {Dtype::bf16, "bf16", 16}, {Dtype::fp8, "fp8", 8},    {Dtype::int8, "int8", 8},
+                                 {Dtype::int4, "int4", 4}};
 
 constexpr const char* kRuntimes[] = {"stream", "graph", "pdl", "megakernel"};
+
+constexpr const char* kSteps[] = {"loop_begin",
+                                  "loop_end",
+                                  "acquire",
+                                  "load",
+                                  "commit",
+                                  "wait_full",
+                                  "release",
+                                  "mma",
+                                  "wait_mma",
+                                  "vector",
+                                  "store",
+                                  "reduce",
+                                  "wait_stores",
+                                  "sync_cta",
+                                  "sync_cluster",
+                                  "wait_dependency",
+                                  "trigger_dependents",
+                                  "chase"};
 
 /// Allocations begin at 2 MiB boundaries, as the driver's do.
 constexpr std::uint64_t kPageBytes = 2ULL << 20;
@@ -26,9 +48,13 @@ constexpr std::uint64_t kFirstAddress = 64 * kPageBytes;
 
 }  // namespace
 
-int bits_of(Dtype dtype) { return kDtypes[static_cast<std::size_t>(dtype)].bits; }
+int bits_of(Dtype dtype) {
+    return kDtypes[static_cast<std::size_t>(dtype)].bits;
+}
 
-const char* name_of(Dtype dtype) { return kDtypes[static_cast<std::size_t>(dtype)].name; }
+const char* name_of(Dtype dtype) {
+    return kDtypes[static_cast<std::size_t>(dtype)].name;
+}
 
 std::optional<Dtype> dtype_from(const std::string& name) {
     for (const DtypeInfo& info : kDtypes) {
@@ -37,7 +63,9 @@ std::optional<Dtype> dtype_from(const std::string& name) {
     return std::nullopt;
 }
 
-const char* name_of(Runtime runtime) { return kRuntimes[static_cast<std::size_t>(runtime)]; }
+const char* name_of(Runtime runtime) {
+    return kRuntimes[static_cast<std::size_t>(runtime)];
+}
 
 std::optional<Runtime> runtime_from(const std::string& name) {
     for (std::size_t i = 0; i < std::size(kRuntimes); ++i) {
@@ -46,7 +74,20 @@ std::optional<Runtime> runtime_from(const std::string& name) {
     return std::nullopt;
 }
 
-std::uint64_t Tensor::footprint_bytes() const { return static_cast<std::uint64_t>(shape[0] * stride_bytes[0]); }
+const char* name_of(StepKind kind) {
+    return kSteps[static_cast<std::size_t>(kind)];
+}
+
+std::optional<StepKind> step_kind_from(const std::string& name) {
+    for (std::size_t i = 0; i < std::size(kSteps); ++i) {
+        if (name == kSteps[i]) return static_cast<StepKind>(i);
+    }
+    return std::nullopt;
+}
+
+std::uint64_t Tensor::footprint_bytes() const {
+    return static_cast<std::uint64_t>(shape[0] * stride_bytes[0]);
+}
 
 Affine Affine::operator+(const Affine& other) const {
     Affine sum = *this;
@@ -107,7 +148,8 @@ int Kernel::threads() const {
 
 int Trace::add_tensor(std::string name, Dtype dtype, const std::vector<std::int64_t>& shape) {
     if (shape.empty() || shape.size() > static_cast<std::size_t>(kMaxRank)) {
-        throw InputError("tensor " + name, std::to_string(shape.size()) + " dimensions", "1 to " + std::to_string(kMaxRank));
+        throw InputError("tensor " + name, std::to_string(shape.size()) + " dimensions",
+                         "1 to " + std::to_string(kMaxRank));
     }
     Tensor tensor;
     tensor.name = std::move(name);
@@ -115,13 +157,17 @@ int Trace::add_tensor(std::string name, Dtype dtype, const std::vector<std::int6
     tensor.rank = static_cast<int>(shape.size());
     std::int64_t stride_bits = bits_of(dtype);
     for (std::size_t d = shape.size(); d-- > 0;) {
+        if (shape[d] < 1)
+            throw InputError("tensor " + tensor.name, fmt::format("an extent of {}", shape[d]), "1 or more");
         tensor.shape[d] = shape[d];
         tensor.stride_bytes[d] = std::max<std::int64_t>(1, stride_bits / 8);
         stride_bits *= shape[d];
     }
     tensor.base = kFirstAddress;
     for (const Tensor& other : tensors) {
-        if (!other.view) tensor.base = std::max(tensor.base, (other.base + other.footprint_bytes() + kPageBytes - 1) / kPageBytes * kPageBytes);
+        if (!other.view)
+            tensor.base = std::max(tensor.base,
+                                   (other.base + other.footprint_bytes() + kPageBytes - 1) / kPageBytes * kPageBytes);
     }
     tensors.push_back(std::move(tensor));
     return static_cast<int>(tensors.size()) - 1;

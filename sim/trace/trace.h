@@ -94,6 +94,9 @@ enum class StepKind : std::uint8_t {
     trigger_dependents,  ///< griddepcontrol.launch_dependents: the next kernel's CTAs may be dispatched
     chase,       ///< `count` dependent accesses, see ChaseShape
 };
+[[nodiscard]] const char* name_of(StepKind kind);
+/// Nullopt when `name` is no step.
+[[nodiscard]] std::optional<StepKind> step_kind_from(const std::string& name);
 
 enum class LoadPath : std::uint8_t {
     tma,      ///< bulk tensor copy by the TMA engine

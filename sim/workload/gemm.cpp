@@ -12,6 +12,9 @@ using trace::LoadPath;
 
 constexpr int kBatch = 0, kM = 1, kN = 2, kSplit = 3;  // the work item's dimensions
 
+/// Registers of a consumer thread beside its accumulators: addresses, descriptors, the epilogue.
+constexpr int kOtherRegisters = 24;
+
 /// Origin of a tile in a tensor that has a batch dimension in front when the product is batched.
 Origin at(const GemmShape& s, Affine row, Affine col) {
     if (s.batch == 1) return {std::move(row), std::move(col)};
@@ -21,24 +24,38 @@ trace::Extents box(const GemmShape& s, std::int64_t rows, std::int64_t cols) {
     if (s.batch == 1) return {rows, cols};
     return {1, rows, cols};
 }
+std::vector<std::int64_t> matrix(const GemmShape& s, std::int64_t rows, std::int64_t cols) {
+    if (s.batch == 1) return {rows, cols};
+    return {s.batch, rows, cols};
+}
 
-trace::Kernel describe(const GemmShape& s, const GemmSchedule& g, const std::string& name, const device::Device& device) {
+/// Weights narrower than the arithmetic are widened by the vector units: one operation for each.
+double widening(const GemmShape& s, const GemmSchedule& g) {
+    const bool narrow = trace::bits_of(s.weights_dtype) < trace::bits_of(s.dtype);
+    return narrow ? static_cast<double>(g.tile[1]) * g.tile[2] : 0;
+}
+
+trace::Kernel describe(const GemmShape& s, const GemmSchedule& g, const std::string& name,
+                       const device::Device& device) {
     trace::Kernel k;
     k.name = name;
     k.op = "gemm";
     k.work.names = {"batch", "m", "n", "split"};
     k.work.extent = {s.batch, ceil_div(s.m, g.tile[0]), ceil_div(s.n, g.tile[1]), g.split};
-    k.work.panel = g.panel;
+    k.work.panel = g.panel > 0 ? std::max(1, g.panel / g.cluster) : 0;  // counted in clusters
     k.work.persistent = g.persistent;
     k.work.cluster = g.cluster;
     k.work.cluster_dim = kM;
     const std::int64_t clusters = k.work.cluster_items();
-    k.ctas = (g.persistent ? std::min<std::int64_t>(clusters, device.sms() / g.cluster) : clusters) * g.cluster;
+    const std::int64_t resident = resident_ctas(device, g.cluster) / g.cluster;
+    k.ctas = (g.persistent ? std::min(clusters, resident) : clusters) * g.cluster;
     k.smem_bytes = g.smem_bytes();
-    k.flops = 2.0 * static_cast<double>(s.m) * static_cast<double>(s.n) * static_cast<double>(s.k) * static_cast<double>(s.batch);
+    k.flops = 2.0 * static_cast<double>(s.m * s.n) * static_cast<double>(s.k * s.batch);
     k.math_dtype = s.dtype;
     k.tensor_cores = true;
-    const auto bytes = [&](std::int64_t elements, trace::Dtype dtype) { return static_cast<std::uint64_t>(elements * s.batch) * static_cast<std::uint64_t>(trace::bits_of(dtype)) / 8; };
+    const auto bytes = [&](std::int64_t elements, trace::Dtype dtype) {
+        return static_cast<std::uint64_t>(elements * s.batch * trace::bits_of(dtype) / 8);
+    };
     k.compulsory_read_bytes = bytes(s.m * s.k, s.dtype) + bytes(s.n * s.k, s.weights_dtype);
     k.compulsory_write_bytes = bytes(s.m * s.n, s.out_dtype);
     k.tile = g.tile;
@@ -49,66 +66,109 @@ trace::Kernel describe(const GemmShape& s, const GemmSchedule& g, const std::str
 
 /// Steps of k of one split, and the bound that the last one meets.
 struct Span {
-    std::int64_t steps;   // of k in all
-    std::int64_t share;   // of one split
-    [[nodiscard]] Affine limit(std::int64_t less = 0) const { return Affine(steps - less) + item(kSplit, -share); }
+    std::int64_t steps;  // of k in all
+    std::int64_t share;  // of one split
+
+    Span(const GemmShape& s, const GemmSchedule& g)
+        : steps(ceil_div(s.k, g.tile[2])), share(ceil_div(steps, g.split)) {}
+    /// Turns of a loop over the split's steps, `less` fewer than all.
+    [[nodiscard]] Step loop_over(std::int64_t less = 0) const {
+        return loop(share - less, Affine(steps - less) + item(kSplit, -share));
+    }
     /// First k element of turn `depth` of a split.
-    [[nodiscard]] Affine origin(int depth, int tile_k) const { return turn(depth, tile_k) + item(kSplit, share * tile_k); }
+    [[nodiscard]] Affine origin(int depth, int tile_k) const {
+        return turn(depth, tile_k) + item(kSplit, share * tile_k);
+    }
 };
 
-void append_large(trace::Trace& trace, const GemmShape& s, const GemmTensors& t, const GemmSchedule& g, trace::Kernel k) {
-    const Span span{ceil_div(s.k, g.tile[2]), ceil_div(ceil_div(s.k, g.tile[2]), g.split)};
-    const int groups = g.tile[0] >= 128 ? 2 : 1;
-    const int rows = g.tile[0] / groups;
-    k.registers_per_thread = 168;  // 64x256 fp32 accumulators are 128 registers of a warpgroup's thread
-    k.rings = {{"tiles", g.stages, g.stage_bytes, groups * g.cluster, false}};
+/// Where results go: C, or under split-K the sums in L2.
+Step put(const GemmShape& s, const GemmTensors& t, const GemmSchedule& g, const Affine& row, std::int64_t rows,
+         LoadPath path) {
+    const bool sums = g.split > 1;
+    return move(sums ? StepKind::reduce : StepKind::store, -1, sums ? t.sums : t.c, at(s, row, item(kN, g.tile[1])),
+                box(s, rows, g.tile[1]), path);
+}
 
-    Step a = move(StepKind::load, 0, t.a, at(s, item(kM, g.tile[0]), span.origin(0, g.tile[2])), box(s, g.tile[0], g.tile[2]), LoadPath::tma);
-    Step b = move(StepKind::load, 0, t.b, at(s, item(kN, g.tile[1]), span.origin(0, g.tile[2])), box(s, g.tile[1], g.tile[2]), LoadPath::tma);
+/// CUTLASS's warp-specialised cooperative kernel: one producer warp, consumer warpgroups that share the tile's rows and
+/// keep one step's wgmma in flight while they release the stage of the step before.
+void append_large(trace::Trace& trace, const GemmShape& s, const GemmTensors& t, const GemmSchedule& g,
+                  trace::Kernel k) {
+    const Span span(s, g);
+    const int rows = g.group_rows();
+    k.registers_per_thread = g.accumulators() + kOtherRegisters;
+    k.rings = {{"tiles", g.stages, g.stage_bytes, g.groups() * g.cluster, false}};
+
+    const Affine k_at = span.origin(0, g.tile[2]);
+    const Step a = move(StepKind::load, 0, t.a, at(s, item(kM, g.tile[0]), k_at), box(s, g.tile[0], g.tile[2]), g.path);
+    Step b = move(StepKind::load, 0, t.b, at(s, item(kN, g.tile[1]), k_at), box(s, g.tile[1], g.tile[2]), g.path);
     b.multicast_ctas = g.cluster;  // the CTAs of a cluster have different m and the same n
-    const trace::Role producer{"producer", 1, 1,
-                               {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency), loop(span.share, span.limit()), acquire(0), a, b, commit(0), end_loop()}};
+    const trace::Role producer{"producer",
+                               1,
+                               1,
+                               {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency),
+                                span.loop_over(), acquire(0), a, b, commit(0), end_loop()}};
 
-    const Step work = mma({rows, g.tile[1], g.tile[2], s.dtype, false});
+    std::vector<Step> work = {wait_full(0)};
+    if (const double widen = widening(s, g); widen > 0) work.push_back(vector({widen / g.groups(), 0, 0, 0}));
+    work.push_back(mma({rows, g.tile[1], g.tile[2], s.dtype, false}));
     // The first step has nothing before it to release; then each releases the stage before its own, while its own runs.
-    std::vector<Step> steps = {wait_full(0), work, loop(Affine(span.share - 1), span.limit(1)), wait_full(0), work, wait_mma(1), release(0), end_loop(), wait_mma(0), release(0)};
-    const double out_bytes = static_cast<double>(rows) * g.tile[1] * trace::bits_of(s.out_dtype) / 8;
-    steps.push_back(vector({static_cast<double>(rows) * g.tile[1], 0, out_bytes, 64}));
-    const StepKind out = g.split > 1 ? StepKind::reduce : StepKind::store;
-    steps.push_back(move(out, -1, t.c, at(s, item(kM, g.tile[0]) + instance(rows), item(kN, g.tile[1])), box(s, rows, g.tile[1]), LoadPath::tma));
-    k.roles = {producer, {"consumer", groups, 4, steps}};
+    std::vector<Step> steps = work;
+    steps.push_back(span.loop_over(1));
+    steps.insert(steps.end(), work.begin(), work.end());
+    for (const Step& step : {wait_mma(1), release(0), end_loop(), wait_mma(0), release(0)}) steps.push_back(step);
+    const double outputs = static_cast<double>(rows) * g.tile[1];
+    steps.push_back(vector({outputs, 0, outputs * trace::bits_of(s.out_dtype) / 8, 64}));
+    steps.push_back(put(s, t, g, item(kM, g.tile[0]) + instance(rows), rows, g.path));
+    k.roles = {producer, {"consumer", g.groups(), 4, steps}};
     trace.kernels.push_back(std::move(k));
 }
 
-/// Decode: the weights stream through a ring of their own, and do not wait for the kernel before; the few activations come
-/// through a second one.
-void append_skinny(trace::Trace& trace, const GemmShape& s, const GemmTensors& t, const GemmSchedule& g, trace::Kernel k) {
-    const Span span{ceil_div(s.k, g.tile[2]), ceil_div(ceil_div(s.k, g.tile[2]), g.split)};
-    k.registers_per_thread = 128;
-    const auto weight_bytes = static_cast<std::int64_t>(g.tile[1]) * g.tile[2] * trace::bits_of(s.weights_dtype) / 8;
-    k.rings = {{"weights", g.stages, weight_bytes, 1, false}, {"activations", g.stages, g.stage_bytes - weight_bytes, 1, false}};
-    const Step w = move(StepKind::load, 0, t.b, at(s, item(kN, g.tile[1]), span.origin(0, g.tile[2])), box(s, g.tile[1], g.tile[2]), LoadPath::tma);
-    const Step x = move(StepKind::load, 1, t.a, at(s, 0, span.origin(0, g.tile[2])), box(s, s.m, g.tile[2]), LoadPath::tma);
-    const auto k_loop = [&] { return loop(span.share, span.limit()); };
-    const trace::Role weights{"weights", 1, 1, {simple(StepKind::trigger_dependents), k_loop(), acquire(0), w, commit(0), end_loop()}};
-    const trace::Role activations{"activations", 1, 1, {simple(StepKind::wait_dependency), k_loop(), acquire(1), x, commit(1), end_loop()}};
-
+/// One step of the skinny consumer: FMAs on the lanes, or a wgmma with the weights on its m side.
+std::vector<Step> skinny_work(const GemmShape& s, const GemmSchedule& g) {
     const double elements = static_cast<double>(g.tile[1]) * g.tile[2];
-    // Weights narrower than the arithmetic are widened first, one operation for each.
-    const double widen = trace::bits_of(s.weights_dtype) < trace::bits_of(s.dtype) ? elements : 0;
-    std::vector<Step> steps = {k_loop(), wait_full(0), wait_full(1)};
-    if (s.m <= 8) {
-        steps.push_back(vector({elements * static_cast<double>(s.m) + widen, 0, static_cast<double>(g.stage_bytes), 30}));
-    } else {
-        if (widen > 0) steps.push_back(vector({widen, 0, static_cast<double>(weight_bytes), 30}));
-        steps.push_back(mma({g.tile[1], g.tile[0], g.tile[2], s.dtype, false}));
-        steps.push_back(wait_mma(0));
+    const double widen = widening(s, g);
+    if (g.fma) {
+        return {vector({elements * static_cast<double>(s.m) + widen, 0, static_cast<double>(g.stage_bytes), 30})};
     }
-    for (Step step : {release(0), release(1), end_loop()}) steps.push_back(step);
+    std::vector<Step> steps;
+    const double weights = elements * trace::bits_of(s.weights_dtype) / 8;
+    if (widen > 0) steps.push_back(vector({widen, 0, weights, 30}));
+    steps.push_back(mma({g.tile[1], g.tile[0], g.tile[2], s.dtype, false}));
+    steps.push_back(wait_mma(0));
+    return steps;
+}
+
+/// Decode: the weights stream through a ring of their own, and do not wait for the kernel before; the few activations
+/// come through a second one.
+void append_skinny(trace::Trace& trace, const GemmShape& s, const GemmTensors& t, const GemmSchedule& g,
+                   trace::Kernel k) {
+    const Span span(s, g);
+    k.registers_per_thread = 128;
+    const std::int64_t weight_bytes =
+        static_cast<std::int64_t>(g.tile[1]) * g.tile[2] * trace::bits_of(s.weights_dtype) / 8;
+    k.rings = {{"weights", g.stages, weight_bytes, 1, false},
+               {"activations", g.stages, g.stage_bytes - weight_bytes, 1, false}};
+    const Affine k_at = span.origin(0, g.tile[2]);
+    const Step w = move(StepKind::load, 0, t.b, at(s, item(kN, g.tile[1]), k_at), box(s, g.tile[1], g.tile[2]), g.path);
+    const Step x = move(StepKind::load, 1, t.a, at(s, 0, k_at), box(s, s.m, g.tile[2]), g.path);
+    const trace::Role weights{
+        "weights",
+        1,
+        1,
+        {simple(StepKind::trigger_dependents), span.loop_over(), acquire(0), w, commit(0), end_loop()}};
+    const trace::Role activations{
+        "activations",
+        1,
+        1,
+        {simple(StepKind::wait_dependency), span.loop_over(), acquire(1), x, commit(1), end_loop()}};
+
+    std::vector<Step> steps = {span.loop_over(), wait_full(0), wait_full(1)};
+    for (const Step& step : skinny_work(s, g)) steps.push_back(step);
+    for (const Step& step : {release(0), release(1), end_loop()}) steps.push_back(step);
     // Partial sums of the lanes are folded by shuffles, then written.
     const double outputs = static_cast<double>(s.m) * g.tile[1];
     steps.push_back(vector({outputs * 5, 0, outputs * 4, 150}));
-    steps.push_back(move(g.split > 1 ? StepKind::reduce : StepKind::store, -1, t.c, at(s, 0, item(kN, g.tile[1])), box(s, s.m, g.tile[1]), LoadPath::plain));
+    steps.push_back(put(s, t, g, 0, s.m, LoadPath::plain));
     k.roles = {weights, activations, {"consumer", 1, 8, steps}};
     trace.kernels.push_back(std::move(k));
 }
@@ -116,18 +176,22 @@ void append_skinny(trace::Trace& trace, const GemmShape& s, const GemmTensors& t
 }  // namespace
 
 GemmTensors add_gemm_tensors(trace::Trace& trace, const GemmShape& s, const std::string& name) {
-    const auto shape = [&](std::int64_t rows, std::int64_t cols) { return s.batch == 1 ? std::vector<std::int64_t>{rows, cols} : std::vector<std::int64_t>{s.batch, rows, cols}; };
-    return {trace.add_tensor(name + ".a", s.dtype, shape(s.m, s.k)), trace.add_tensor(name + ".b", s.weights_dtype, shape(s.n, s.k)),
-            trace.add_tensor(name + ".c", s.out_dtype, shape(s.m, s.n))};
+    return {trace.add_tensor(name + ".a", s.dtype, matrix(s, s.m, s.k)),
+            trace.add_tensor(name + ".b", s.weights_dtype, matrix(s, s.n, s.k)),
+            trace.add_tensor(name + ".c", s.out_dtype, matrix(s, s.m, s.n))};
 }
 
-void append_gemm(trace::Trace& trace, const GemmShape& shape, const GemmTensors& tensors, const GemmSchedule& schedule, const std::string& name,
-                 const device::Device& device) {
+void append_gemm(trace::Trace& trace, const GemmShape& shape, const GemmTensors& tensors, const GemmSchedule& schedule,
+                 const std::string& name, const device::Device& device) {
+    GemmTensors used = tensors;
+    if (schedule.split > 1 && used.sums < 0) {
+        used.sums = trace.add_tensor(name + ".sums", trace::Dtype::fp32, matrix(shape, shape.m, shape.n));
+    }
     trace::Kernel kernel = describe(shape, schedule, name, device);
     if (schedule.skinny) {
-        append_skinny(trace, shape, tensors, schedule, std::move(kernel));
+        append_skinny(trace, shape, used, schedule, std::move(kernel));
     } else {
-        append_large(trace, shape, tensors, schedule, std::move(kernel));
+        append_large(trace, shape, used, schedule, std::move(kernel));
     }
 }
 

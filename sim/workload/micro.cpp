@@ -46,7 +46,8 @@ void append_tma_read(trace::Trace& trace, const OpSpec& op, const device::Device
         const int tensor = trace.add_tensor("data", trace::Dtype::int8, {boxes * rows, row});
         load = move(StepKind::load, 0, tensor, {which * rows, 0}, {rows, row}, LoadPath::tma);
     } else {
-        // Matrix of 16 columns of boxes; box i is at row block i / 16, column i mod 16: as an outer dimension of its own.
+        // Matrix of 16 columns of boxes; box i is at row block i / 16, column i mod 16: as an outer dimension of its
+        // own.
         const std::int64_t columns = 4096 / row;
         const std::int64_t planes = rank == 3 ? std::min<std::int64_t>(rows, 8) : 1;
         trace::Tensor tensor;
@@ -62,14 +63,17 @@ void append_tma_read(trace::Trace& trace, const OpSpec& op, const device::Device
         }
         const int view = trace.add_view(tensor);
         // CTAs walk columns of the same row block together.
-        const trace::Extents box_shape = rank == 3 ? trace::Extents{1, 1, rows / planes, planes, row} : trace::Extents{1, 1, rows, row};
-        load = move(StepKind::load, 0, view, {turn(0, std::max<std::int64_t>(1, ctas / columns)), item(2)}, box_shape, LoadPath::tma);
+        const trace::Extents box_shape =
+            rank == 3 ? trace::Extents{1, 1, rows / planes, planes, row} : trace::Extents{1, 1, rows, row};
+        load = move(StepKind::load, 0, view, {turn(0, std::max<std::int64_t>(1, ctas / columns)), item(2)}, box_shape,
+                    LoadPath::tma);
         load.origin[1] = item(2);
         k.work.extent = {1, ceil_div(ctas, columns), std::min(ctas, columns), 1};
         k.ctas = k.work.items();
         load.origin[0] = turn(0, k.work.extent[1]) + item(1);
     }
-    k.roles = {{"producer", 1, 1, {loop(share), acquire(0), load, commit(0), end_loop()}}, {"consumer", 1, 1, {loop(share), wait_full(0), release(0), end_loop()}}};
+    k.roles = {{"producer", 1, 1, {loop(share), acquire(0), load, commit(0), end_loop()}},
+               {"consumer", 1, 1, {loop(share), wait_full(0), release(0), end_loop()}}};
     k.compulsory_read_bytes = static_cast<std::uint64_t>(boxes * box);
     trace.kernels.push_back(std::move(k));
 }
@@ -78,8 +82,10 @@ void append_wgmma(trace::Trace& trace, const OpSpec& op, const device::Device& d
     trace::MmaShape shape;
     const std::string& text = *op.find("shape");
     int used = 0;
-    if (std::sscanf(text.c_str(), "m%dn%dk%d%n", &shape.m, &shape.n, &shape.k, &used) != 3 || used != static_cast<int>(text.size()) || shape.m != 64 || shape.n < 8 || shape.n > 256 || shape.n % 8 != 0) {
-        throw InputError("operation wgmma, shape", fmt::format("\"{}\"", text), "m64n<8 to 256 by 8>k<16 for 16 bit, 32 for 8 bit, 8 for tf32>");
+    if (std::sscanf(text.c_str(), "m%dn%dk%d%n", &shape.m, &shape.n, &shape.k, &used) != 3 ||
+        used != static_cast<int>(text.size()) || shape.m != 64 || shape.n < 8 || shape.n > 256 || shape.n % 8 != 0) {
+        throw InputError("operation wgmma, shape", fmt::format("\"{}\"", text),
+                         "m64n<8 to 256 by 8>k<16 for 16 bit, 32 for 8 bit, 8 for tf32>");
     }
     shape.dtype = op.dtype();
     shape.a_from_registers = op.word("operand_a", "shared", {"shared", "register"}) == "register";
@@ -114,9 +120,12 @@ void append_launch(trace::Trace& trace, const OpSpec& op) {
         k.work.extent = {1, 1, blocks, 1};
         k.ctas = blocks;
         k.rings = {{"registers", 1, kBlock, 1, true}};
-        k.roles = {{"threads", 1, 8,
-                    {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency), acquire(0), move(StepKind::load, 0, in, {item(2), 0}, {1, kBlock}, LoadPath::plain), commit(0),
-                     wait_full(0), move(StepKind::store, -1, out, {item(2), 0}, {1, kBlock}, LoadPath::plain), release(0)}}};
+        k.roles = {{"threads",
+                    1,
+                    8,
+                    {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency), acquire(0),
+                     move(StepKind::load, 0, in, {item(2), 0}, {1, kBlock}, LoadPath::plain), commit(0), wait_full(0),
+                     move(StepKind::store, -1, out, {item(2), 0}, {1, kBlock}, LoadPath::plain), release(0)}}};
         k.compulsory_read_bytes = i == 0 ? static_cast<std::uint64_t>(blocks * kBlock) : 0;
         trace.kernels.push_back(std::move(k));
     }
@@ -126,7 +135,9 @@ void append_launch(trace::Trace& trace, const OpSpec& op) {
 void append_pointer_chase(trace::Trace& trace, const OpSpec& op, const device::Device& device) {
     const std::int64_t bytes = op.number("bytes");
     const std::int64_t stride = op.number("stride", 128);
-    if (stride > bytes || stride < 4) throw InputError("operation pointer_chase, stride", std::to_string(stride), fmt::format("4 to the {} bytes of the chain", bytes));
+    if (stride > bytes || stride < 4)
+        throw InputError("operation pointer_chase, stride", std::to_string(stride),
+                         fmt::format("4 to the {} bytes of the chain", bytes));
     const std::string access = op.word("access", "ld", {"ld", "tma", "l1", "shared"});
     trace::Kernel k = micro_kernel("pointer_chase");
     Step chase = simple(StepKind::chase);
@@ -151,7 +162,9 @@ void append_pointer_chase(trace::Trace& trace, const OpSpec& op, const device::D
         chase.origin[0] = item(2, 7919);
     } else {
         k.only_sm = static_cast<int>(op.number("sm", 0));
-        if (k.only_sm >= device.sms()) throw InputError("operation pointer_chase, sm", std::to_string(k.only_sm), fmt::format("0 to {}", device.sms() - 1));
+        if (k.only_sm >= device.sms())
+            throw InputError("operation pointer_chase, sm", std::to_string(k.only_sm),
+                             fmt::format("0 to {}", device.sms() - 1));
     }
     k.roles = {{"chaser", 1, 1, {chase}}};
     k.compulsory_read_bytes = 0;

@@ -29,13 +29,15 @@ fs::path find_model(const std::string& name, const std::vector<std::string>& dir
         }
     }
     const auto names = list_models(dirs);
-    throw InputError("model", fmt::format("\"{}\", which is no file and no model of configs/models", name), joined(names, ", ") + ", or a path to a config.json");
+    throw InputError("model", fmt::format("\"{}\", which is no file and no model of configs/models", name),
+                     joined(names, ", ") + ", or a path to a config.json");
 }
 
 /// Builds the kernels of one step; activations live in a few buffers that every layer uses again.
 class Composer {
 public:
-    Composer(const Model& model, const Situation& situation, const device::Device& device) : m_(model), s_(situation), device_(device) {
+    Composer(const Model& model, const Situation& situation, const device::Device& device)
+        : m_(model), s_(situation), device_(device) {
         rows_ = s_.prefill ? s_.batch * s_.tokens : s_.batch;
         trace_.runtime = s_.runtime;
         hidden_ = tensor("hidden", {rows_, m_.hidden});
@@ -51,7 +53,8 @@ public:
         gated_ = tensor("gated", {rows_, m_.intermediate});
         if (!s_.prefill) {
             const int splits = decode_splits(attention(), device_);
-            if (splits > 1) partial_ = trace_.add_tensor("partial", trace::Dtype::fp32, {splits, s_.batch, m_.heads, m_.head_dim});
+            if (splits > 1)
+                partial_ = trace_.add_tensor("partial", trace::Dtype::fp32, {splits, s_.batch, m_.heads, m_.head_dim});
         }
     }
 
@@ -64,11 +67,14 @@ public:
 
 private:
     [[nodiscard]] std::int64_t qkv_width() const { return (m_.heads + 2 * m_.kv_heads) * m_.head_dim; }
-    int tensor(const std::string& name, const std::vector<std::int64_t>& shape) { return trace_.add_tensor(name, s_.dtype, shape); }
+    int tensor(const std::string& name, const std::vector<std::int64_t>& shape) {
+        return trace_.add_tensor(name, s_.dtype, shape);
+    }
 
     [[nodiscard]] AttentionShape attention() const {
         const std::int64_t q = s_.prefill ? s_.tokens : 1;
-        return {s_.batch, m_.heads, m_.kv_heads, q, s_.prefill ? s_.tokens : s_.context, m_.head_dim, s_.prefill, s_.dtype, s_.kv_dtype, s_.page};
+        return {s_.batch,    m_.heads,   m_.kv_heads, q,           s_.prefill ? s_.tokens : s_.context,
+                m_.head_dim, s_.prefill, s_.dtype,    s_.kv_dtype, s_.page};
     }
 
     void project(const std::string& name, int input, std::int64_t rows, std::int64_t in, std::int64_t out, int output) {
@@ -82,19 +88,36 @@ private:
             matrix.stride_bytes = {in * trace::bits_of(s_.dtype) / 8, trace::bits_of(s_.dtype) / 8};
             input = trace_.add_view(matrix);
         }
-        append_gemm(trace_, shape, {input, weights, output}, choose_gemm(shape, s_.wish, device_), name, device_);
+        const GemmSchedule schedule = choose_gemm(shape, s_.wish, device_);
+        append_gemm(trace_, shape, {input, weights, output, sums(schedule, rows, out)}, schedule, name, device_);
+    }
+
+    /// Split products add up in one workspace, which stays in L2; each sees it in its own shape.
+    int sums(const GemmSchedule& schedule, std::int64_t rows, std::int64_t out) {
+        if (schedule.split == 1) return -1;
+        if (workspace_ < 0) {
+            const std::int64_t widest = std::max({qkv_width(), 2 * m_.intermediate, m_.hidden, m_.vocabulary});
+            workspace_ = trace_.add_tensor("sums", trace::Dtype::fp32, {rows_, widest});
+        }
+        trace::Tensor view = trace_.tensors[static_cast<std::size_t>(workspace_)];
+        view.shape = {rows, out};
+        view.stride_bytes = {4 * out, 4};
+        return trace_.add_view(view);
     }
 
     void add_layer(std::int64_t layer) {
         const std::string prefix = fmt::format("layers.{}.", layer);
-        append_rows(trace_, rmsnorm_shape(rows_, m_.hidden, s_.dtype, true), {hidden_, residual_}, {normed_, residual_}, "rmsnorm", prefix + "input_norm");
+        append_rows(trace_, rmsnorm_shape(rows_, m_.hidden, s_.dtype, true), {hidden_, residual_}, {normed_, residual_},
+                    "rmsnorm", prefix + "input_norm");
         project(prefix + "qkv_proj", normed_, rows_, m_.hidden, qkv_width(), qkv_);
         add_attention(prefix);
         project(prefix + "o_proj", attended_, rows_, m_.heads * m_.head_dim, m_.hidden, hidden_);
-        append_rows(trace_, rmsnorm_shape(rows_, m_.hidden, s_.dtype, true), {hidden_, residual_}, {normed_, residual_}, "rmsnorm", prefix + "post_norm");
+        append_rows(trace_, rmsnorm_shape(rows_, m_.hidden, s_.dtype, true), {hidden_, residual_}, {normed_, residual_},
+                    "rmsnorm", prefix + "post_norm");
         project(prefix + "gate_up_proj", normed_, rows_, m_.hidden, 2 * m_.intermediate, gate_up_);
         // silu(gate) * up: both halves are read, one written; an exponential and a reciprocal each.
-        append_elementwise(trace_, {rows_ * m_.intermediate, 2, 1, s_.dtype, 4, 2}, {gate_up_, gate_up_}, {gated_}, prefix + "silu_mul", device_);
+        append_elementwise(trace_, {rows_ * m_.intermediate, 2, 1, s_.dtype, 4, 2}, {gate_up_, gate_up_}, {gated_},
+                           prefix + "silu_mul", device_);
         offset_second_half(gate_up_, rows_ * m_.intermediate);
         project(prefix + "down_proj", gated_, rows_, m_.intermediate, m_.hidden, hidden_);
     }
@@ -114,7 +137,8 @@ private:
         AttentionShape shape = attention();
         AttentionTensors t{queries_, 0, 0, attended_, partial_};
         // Rotary positions on q and k; the new keys and values also go to the cache.
-        append_elementwise(trace_, {rows_ * qkv_width(), 1, 2, s_.dtype, 6, 0}, {qkv_}, {rotated_, new_kv_}, prefix + "rope_kv_write", device_);
+        append_elementwise(trace_, {rows_ * qkv_width(), 1, 2, s_.dtype, 6, 0}, {qkv_}, {rotated_, new_kv_},
+                           prefix + "rope_kv_write", device_);
         if (s_.prefill) {
             // Keys and values are those just made: read from where rope left them.
             t.k = head_view(rotated_, m_.heads, m_.kv_heads, s_.tokens, false);
@@ -136,8 +160,8 @@ private:
         return tensor;
     }
 
-    /// Some heads of the packed q, k, v rows as a tensor of their own: [batch][token][head][dim] when `tokens_first`, else
-    /// [batch][head][token][dim].
+    /// Some heads of the packed q, k, v rows as a tensor of their own: [batch][token][head][dim] when `tokens_first`,
+    /// else [batch][head][token][dim].
     int head_view(int packed, std::int64_t first_head, std::int64_t heads, std::int64_t tokens, bool tokens_first) {
         trace::Tensor view = trace_.tensors[static_cast<std::size_t>(packed)];
         const std::int64_t element = view.stride_bytes[1], row = view.stride_bytes[0];
@@ -155,7 +179,8 @@ private:
 
     void add_head() {
         const std::int64_t rows = s_.batch;  // prefill: the last token of each sequence
-        append_rows(trace_, rmsnorm_shape(rows, m_.hidden, s_.dtype, true), {hidden_, residual_}, {normed_, residual_}, "rmsnorm", "final_norm");
+        append_rows(trace_, rmsnorm_shape(rows, m_.hidden, s_.dtype, true), {hidden_, residual_}, {normed_, residual_},
+                    "rmsnorm", "final_norm");
         const int logits = tensor("logits", {rows, m_.vocabulary});
         project("lm_head", normed_, rows, m_.hidden, m_.vocabulary, logits);
     }
@@ -165,13 +190,15 @@ private:
     const device::Device& device_;
     trace::Trace trace_;
     std::int64_t rows_;
-    int hidden_, residual_, normed_, qkv_, rotated_, new_kv_, queries_, attended_, gate_up_, gated_, partial_ = -1;
+    int hidden_, residual_, normed_, qkv_, rotated_, new_kv_, queries_, attended_, gate_up_, gated_, partial_ = -1,
+                                                                                                     workspace_ = -1;
 };
 
 }  // namespace
 
 double Model::weight_elements() const {
-    const double attention = static_cast<double>(hidden) * static_cast<double>((heads + 2 * kv_heads) * head_dim) + static_cast<double>(heads * head_dim * hidden);
+    const double attention = static_cast<double>(hidden) * static_cast<double>((heads + 2 * kv_heads) * head_dim) +
+                             static_cast<double>(heads * head_dim * hidden);
     const double mlp = 3.0 * static_cast<double>(hidden) * static_cast<double>(intermediate);
     return static_cast<double>(layers) * (attention + mlp) + static_cast<double>(hidden * vocabulary);
 }
@@ -197,7 +224,9 @@ Model load_model(const std::string& name, const std::vector<std::string>& dirs) 
     const auto list = reader.find("architectures");
     const std::string architecture = list && !list->elements().empty() ? list->elements().front().as_string() : "";
     if (std::find(architectures().begin(), architectures().end(), architecture) == architectures().end()) {
-        throw InputError(path.string() + ": /architectures/0", architecture.empty() ? "nothing" : fmt::format("\"{}\"", architecture), joined(architectures(), ", "));
+        throw InputError(path.string() + ": /architectures/0",
+                         architecture.empty() ? "nothing" : fmt::format("\"{}\"", architecture),
+                         joined(architectures(), ", "));
     }
     constexpr std::int64_t kMost = 1 << 20;
     Model model;
@@ -210,7 +239,8 @@ Model load_model(const std::string& name, const std::vector<std::string>& dirs) 
     model.head_dim = reader.integer_or("head_dim", model.hidden / model.heads, 8, 512);
     model.vocabulary = reader.integer("vocab_size", 1, 1 << 24);
     if (model.heads % model.kv_heads != 0) {
-        throw InputError(path.string() + ": /num_key_value_heads", std::to_string(model.kv_heads), fmt::format("a divisor of the {} attention heads", model.heads));
+        throw InputError(path.string() + ": /num_key_value_heads", std::to_string(model.kv_heads),
+                         fmt::format("a divisor of the {} attention heads", model.heads));
     }
     return model;
 }

@@ -21,22 +21,35 @@ struct OpEntry {
 /// The contract's table. Schedule keys of an op stand with its optional ones.
 const std::vector<OpEntry>& table() {
     static const std::vector<OpEntry> entries = {
-        {"gemm", {"m", "n", "k", "dtype"}, {"out_dtype", "weights_dtype", "batch", "tile", "stages", "split", "cluster", "persistent", "panel", "runtime"}},
-        {"attention_prefill", {"batch", "heads", "kv_heads", "q", "kv", "head_dim", "causal", "dtype"}, {"tile", "stages", "flash"}},
-        {"attention_decode", {"batch", "heads", "kv_heads", "kv", "head_dim", "dtype"}, {"page", "tile", "stages", "split"}},
+        {"gemm",
+         {"m", "n", "k", "dtype"},
+         {"out_dtype", "weights_dtype", "batch", "tile", "stages", "split", "cluster", "persistent", "panel", "path",
+          "runtime"}},
+        {"attention_prefill",
+         {"batch", "heads", "kv_heads", "q", "kv", "head_dim", "causal", "dtype"},
+         {"tile", "stages", "flash"}},
+        {"attention_decode",
+         {"batch", "heads", "kv_heads", "kv", "head_dim", "dtype"},
+         {"page", "tile", "stages", "split"}},
         {"rmsnorm", {"rows", "cols", "dtype"}, {}},
         {"softmax", {"rows", "cols", "dtype"}, {}},
         {"elementwise", {"elements", "reads", "writes", "dtype"}, {}},
-        {"stream", {"bytes", "reads", "writes"}, {"passes", "ctas_per_sm", "threads_per_cta", "shared", "sms", "pattern_bytes", "pattern_stride"}},
+        {"stream",
+         {"bytes", "reads", "writes"},
+         {"passes", "ctas_per_sm", "threads_per_cta", "shared", "sms", "pattern_bytes", "pattern_stride"}},
         {"copy", {"bytes"}, {"passes", "ctas_per_sm", "threads_per_cta"}},
-        {"read", {"bytes"}, {"passes", "ctas_per_sm", "threads_per_cta", "shared", "sms", "pattern_bytes", "pattern_stride"}},
+        {"read",
+         {"bytes"},
+         {"passes", "ctas_per_sm", "threads_per_cta", "shared", "sms", "pattern_bytes", "pattern_stride"}},
         {"write", {"bytes"}, {"passes", "ctas_per_sm", "threads_per_cta", "sms", "pattern_bytes", "pattern_stride"}},
         {"tma_read", {"bytes", "box_bytes", "ctas", "in_flight"}, {"rank"}},
         {"wgmma", {"shape", "dtype", "operand_a"}, {}},
         {"launch", {"runtime"}, {"kernels", "bytes"}},
         {"pointer_chase", {"bytes"}, {"stride", "sm", "access", "accesses", "chains"}},
         {"dsmem_chase", {"cluster_size"}, {}},
-        {"model_decode", {"model", "batch", "context", "dtype"}, {"weights_dtype", "kv_dtype", "layers", "runtime", "page"}},
+        {"model_decode",
+         {"model", "batch", "context", "dtype"},
+         {"weights_dtype", "kv_dtype", "layers", "runtime", "page"}},
         {"model_prefill", {"model", "batch", "tokens", "dtype"}, {"layers", "runtime"}},
     };
     return entries;
@@ -64,7 +77,8 @@ std::vector<std::string> op_names() {
     return names;
 }
 
-OpSpec::OpSpec(std::string op, std::vector<std::pair<std::string, std::string>> params) : op_(std::move(op)), params_(std::move(params)) {
+OpSpec::OpSpec(std::string op, std::vector<std::pair<std::string, std::string>> params)
+    : op_(std::move(op)), params_(std::move(params)) {
     const OpEntry& entry = entry_of(op_);
     const auto keys = keys_of(entry);
     for (std::size_t i = 0; i < params_.size(); ++i) {
@@ -73,11 +87,14 @@ OpSpec::OpSpec(std::string op, std::vector<std::pair<std::string, std::string>> 
             throw InputError("operation " + op_, fmt::format("key \"{}\"", key), joined(keys, ", "));
         }
         for (std::size_t j = 0; j < i; ++j) {
-            if (params_[j].first == key) throw InputError("operation " + op_, fmt::format("key \"{}\" twice", key), "each key once");
+            if (params_[j].first == key)
+                throw InputError("operation " + op_, fmt::format("key \"{}\" twice", key), "each key once");
         }
     }
     for (const std::string& key : entry.required) {
-        if (!has(key)) throw InputError("operation " + op_, fmt::format("no \"{}\"", key), fmt::format("required: {}", joined(entry.required, ", ")));
+        if (!has(key))
+            throw InputError("operation " + op_, fmt::format("no \"{}\"", key),
+                             fmt::format("required: {}", joined(entry.required, ", ")));
     }
 }
 
@@ -88,9 +105,13 @@ const std::string* OpSpec::find(const std::string& key) const {
     return nullptr;
 }
 
-bool OpSpec::has(const std::string& key) const { return find(key) != nullptr; }
+bool OpSpec::has(const std::string& key) const {
+    return find(key) != nullptr;
+}
 
-std::string OpSpec::where(const std::string& key) const { return fmt::format("operation {}, {}", op_, key); }
+std::string OpSpec::where(const std::string& key) const {
+    return fmt::format("operation {}, {}", op_, key);
+}
 
 std::int64_t OpSpec::number(const std::string& key) const {
     const std::string* text = find(key);
@@ -107,7 +128,9 @@ std::int64_t OpSpec::number(const std::string& key) const {
     return value;
 }
 
-std::int64_t OpSpec::number(const std::string& key, std::int64_t otherwise) const { return has(key) ? number(key) : otherwise; }
+std::int64_t OpSpec::number(const std::string& key, std::int64_t otherwise) const {
+    return has(key) ? number(key) : otherwise;
+}
 
 bool OpSpec::flag(const std::string& key, bool otherwise) const {
     const std::string* text = find(key);
@@ -117,21 +140,27 @@ bool OpSpec::flag(const std::string& key, bool otherwise) const {
     throw InputError(where(key), fmt::format("\"{}\"", *text), "true, false, 1, 0");
 }
 
-std::string OpSpec::word(const std::string& key, const std::string& otherwise, const std::vector<std::string>& allowed) const {
+std::string OpSpec::word(const std::string& key, const std::string& otherwise,
+                         const std::vector<std::string>& allowed) const {
     const std::string* text = find(key);
     if (text == nullptr) return otherwise;
-    if (std::find(allowed.begin(), allowed.end(), *text) == allowed.end()) throw InputError(where(key), fmt::format("\"{}\"", *text), joined(allowed, ", "));
+    if (std::find(allowed.begin(), allowed.end(), *text) == allowed.end())
+        throw InputError(where(key), fmt::format("\"{}\"", *text), joined(allowed, ", "));
     return *text;
 }
 
 trace::Dtype OpSpec::dtype(const std::string& key) const {
     const std::string* text = find(key);
     const auto found = text != nullptr ? trace::dtype_from(*text) : std::nullopt;
-    if (!found) throw InputError(where(key), text != nullptr ? fmt::format("\"{}\"", *text) : "nothing", "fp32, tf32, fp16, bf16, fp8, int8, int4");
+    if (!found)
+        throw InputError(where(key), text != nullptr ? fmt::format("\"{}\"", *text) : "nothing",
+                         "fp32, tf32, fp16, bf16, fp8, int8, int4");
     return *found;
 }
 
-trace::Dtype OpSpec::dtype(const std::string& key, trace::Dtype otherwise) const { return has(key) ? dtype(key) : otherwise; }
+trace::Dtype OpSpec::dtype(const std::string& key, trace::Dtype otherwise) const {
+    return has(key) ? dtype(key) : otherwise;
+}
 
 trace::Runtime OpSpec::runtime(trace::Runtime otherwise) const {
     const std::string* text = find("runtime");
@@ -159,10 +188,12 @@ OpSpec parse_op(const std::string& text) {
 std::array<int, 3> parse_tile(const std::string& text, const std::string& where) {
     std::array<int, 3> tile{};
     std::string spaced = text;
-    std::replace_if(spaced.begin(), spaced.end(), [](char c) { return c == 'x' || c == ','; }, ' ');
+    std::replace_if(
+        spaced.begin(), spaced.end(), [](char c) { return c == 'x' || c == ','; }, ' ');
     std::istringstream in(spaced);
     std::string rest;
-    if (!(in >> tile[0] >> tile[1] >> tile[2]) || (in >> rest) || std::any_of(tile.begin(), tile.end(), [](int t) { return t < 1 || t > 65536; })) {
+    if (!(in >> tile[0] >> tile[1] >> tile[2]) || (in >> rest) ||
+        std::any_of(tile.begin(), tile.end(), [](int t) { return t < 1 || t > 65536; })) {
         throw InputError(where, fmt::format("\"{}\"", text), "MxNxK with three positive integers, such as 128x256x64");
     }
     return tile;

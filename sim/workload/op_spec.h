@@ -24,7 +24,8 @@ public:
     [[nodiscard]] std::int64_t number(const std::string& key) const;
     [[nodiscard]] std::int64_t number(const std::string& key, std::int64_t otherwise) const;
     [[nodiscard]] bool flag(const std::string& key, bool otherwise) const;
-    [[nodiscard]] std::string word(const std::string& key, const std::string& otherwise, const std::vector<std::string>& allowed) const;
+    [[nodiscard]] std::string word(const std::string& key, const std::string& otherwise,
+                                   const std::vector<std::string>& allowed) const;
     [[nodiscard]] trace::Dtype dtype(const std::string& key = "dtype") const;
     [[nodiscard]] trace::Dtype dtype(const std::string& key, trace::Dtype otherwise) const;
     [[nodiscard]] trace::Runtime runtime(trace::Runtime otherwise) const;

@@ -1,5 +1,5 @@
-// Each operation of the contract as kernels. Every function appends tensors and kernels to the trace; model.cpp composes
-// them with tensors of its own.
+// Each operation of the contract as kernels. Every function appends tensors and kernels to the trace; model.cpp
+// composes them with tensors of its own.
 #pragma once
 
 #include <string>
@@ -23,21 +23,21 @@ struct ElementwiseShape {
     double sfu_ops_per_element = 0;
 };
 /// `inputs` and `outputs`: tensors of at least `elements`, viewed as flat.
-void append_elementwise(trace::Trace& trace, const ElementwiseShape& shape, const std::vector<int>& inputs, const std::vector<int>& outputs,
-                        const std::string& name, const device::Device& device);
+void append_elementwise(trace::Trace& trace, const ElementwiseShape& shape, const std::vector<int>& inputs,
+                        const std::vector<int>& outputs, const std::string& name, const device::Device& device);
 void append_stream(trace::Trace& trace, const OpSpec& op, const device::Device& device);
 
 // Rows that stay on chip.
 
 struct RowShape {
     std::int64_t rows, cols;
-    int reads, writes;        ///< arrays
+    int reads, writes;  ///< arrays
     trace::Dtype dtype;
     double fp32_ops_per_element, sfu_ops_per_element;
-    int reductions;           ///< block-wide, one after another
+    int reductions;  ///< block-wide, one after another
 };
-void append_rows(trace::Trace& trace, const RowShape& shape, const std::vector<int>& inputs, const std::vector<int>& outputs, const std::string& op,
-                 const std::string& name);
+void append_rows(trace::Trace& trace, const RowShape& shape, const std::vector<int>& inputs,
+                 const std::vector<int>& outputs, const std::string& op, const std::string& name);
 RowShape rmsnorm_shape(std::int64_t rows, std::int64_t cols, trace::Dtype dtype, bool residual);
 RowShape softmax_shape(std::int64_t rows, std::int64_t cols, trace::Dtype dtype);
 
@@ -47,22 +47,22 @@ struct AttentionShape {
     std::int64_t batch, heads, kv_heads, q, kv, head_dim;
     bool causal;
     trace::Dtype dtype, kv_dtype;
-    std::int64_t page = 0;    ///< KV page in tokens; 0: contiguous
+    std::int64_t page = 0;  ///< KV page in tokens; 0: contiguous
 };
 struct AttentionTensors {
     int q, k, v, o;
-    int partial = -1;         ///< decode with split KV: partial outputs
+    int partial = -1;  ///< decode with split KV: partial outputs
 };
 AttentionTensors add_attention_tensors(trace::Trace& trace, const AttentionShape& shape, const std::string& name);
 /// How many ways the KV of a decode is split.
 int decode_splits(const AttentionShape& shape, const device::Device& device);
-void append_attention_decode(trace::Trace& trace, const AttentionShape& shape, const AttentionTensors& tensors, const ScheduleWish& wish, const std::string& name,
-                             const device::Device& device);
-void append_attention_prefill(trace::Trace& trace, const AttentionShape& shape, const AttentionTensors& tensors, const ScheduleWish& wish, const std::string& name,
-                              const device::Device& device);
+void append_attention_decode(trace::Trace& trace, const AttentionShape& shape, const AttentionTensors& tensors,
+                             const ScheduleWish& wish, const std::string& name, const device::Device& device);
+void append_attention_prefill(trace::Trace& trace, const AttentionShape& shape, const AttentionTensors& tensors,
+                              const ScheduleWish& wish, const std::string& name, const device::Device& device);
 /// The version without FlashAttention: scores to memory, softmax over them, and a second product.
-void append_attention_unfused(trace::Trace& trace, const AttentionShape& shape, const AttentionTensors& tensors, const std::string& name,
-                              const device::Device& device);
+void append_attention_unfused(trace::Trace& trace, const AttentionShape& shape, const AttentionTensors& tensors,
+                              const std::string& name, const device::Device& device);
 
 // Microbenchmarks.
 

@@ -19,26 +19,34 @@ RowShape rmsnorm_shape(std::int64_t rows, std::int64_t cols, trace::Dtype dtype,
     return {rows, cols, residual ? 2 : 1, residual ? 2 : 1, dtype, residual ? 5.0 : 4.0, 0, 1};
 }
 
-RowShape softmax_shape(std::int64_t rows, std::int64_t cols, trace::Dtype dtype) { return {rows, cols, 1, 1, dtype, 4, 1, 2}; }
+RowShape softmax_shape(std::int64_t rows, std::int64_t cols, trace::Dtype dtype) {
+    return {rows, cols, 1, 1, dtype, 4, 1, 2};
+}
 
-void append_rows(trace::Trace& trace, const RowShape& s, const std::vector<int>& inputs, const std::vector<int>& outputs, const std::string& op,
-                 const std::string& name) {
+void append_rows(trace::Trace& trace, const RowShape& s, const std::vector<int>& inputs,
+                 const std::vector<int>& outputs, const std::string& op, const std::string& name) {
     trace::Kernel k;
     k.name = name;
     k.op = op;
     // Short rows share a CTA: at least 4 KiB each; long ones get up to 1,024 threads.
     const std::int64_t row_bytes = s.cols * trace::bits_of(s.dtype) / 8;
-    const std::int64_t per_cta = std::clamp<std::int64_t>(4096 / std::max<std::int64_t>(1, row_bytes), 1, std::max<std::int64_t>(1, s.rows / 256));
+    const std::int64_t per_cta = std::clamp<std::int64_t>(4096 / std::max<std::int64_t>(1, row_bytes), 1,
+                                                          std::max<std::int64_t>(1, s.rows / 256));
     const std::int64_t threads = std::clamp<std::int64_t>(per_cta * row_bytes / 16, 128, 1024);
     k.work.extent = {1, 1, ceil_div(s.rows, per_cta), 1};
     k.ctas = k.work.extent[2];
     k.registers_per_thread = 48;
     std::vector<Step> steps = {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency), acquire(0)};
-    for (const int tensor : inputs) steps.push_back(move(StepKind::load, 0, tensor, {item(2, per_cta), 0}, {per_cta, s.cols}, trace::LoadPath::plain));
+    for (const int tensor : inputs)
+        steps.push_back(
+            move(StepKind::load, 0, tensor, {item(2, per_cta), 0}, {per_cta, s.cols}, trace::LoadPath::plain));
     for (Step step : {commit(0), wait_full(0)}) steps.push_back(step);
     const auto elements = static_cast<double>(per_cta * s.cols);
-    steps.push_back(vector({elements * s.fp32_ops_per_element, elements * s.sfu_ops_per_element, 0, s.reductions * kReductionCycles}));
-    for (const int tensor : outputs) steps.push_back(move(StepKind::store, -1, tensor, {item(2, per_cta), 0}, {per_cta, s.cols}, trace::LoadPath::plain));
+    steps.push_back(vector(
+        {elements * s.fp32_ops_per_element, elements * s.sfu_ops_per_element, 0, s.reductions * kReductionCycles}));
+    for (const int tensor : outputs)
+        steps.push_back(
+            move(StepKind::store, -1, tensor, {item(2, per_cta), 0}, {per_cta, s.cols}, trace::LoadPath::plain));
     k.rings = {{"registers", 1, per_cta * row_bytes * s.reads, 1, true}};
     k.roles = {{"threads", 1, static_cast<int>(ceil_div(threads, 32)), steps}};
     const auto bytes = static_cast<std::uint64_t>(s.rows * row_bytes);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <vector>
 
 #include "base/error.h"
 #include "workload/steps.h"
@@ -12,118 +13,275 @@ namespace memwall::workload {
 
 namespace {
 
-constexpr int kSkinnyRows = 64;       // m up to which the weights stream
-constexpr int kFmaRows = 8;           // m up to which plain FMAs keep up with memory
-constexpr int kSkinnyTilesPerSm = 8;
-constexpr double kSkinnyRowBytes = 2048;  // one granule of the L2's address interleave
-constexpr std::int64_t kSkinnyRingBytes = 128 << 10;
+constexpr int kSkinnyRows = 64;  // m up to which the weights stream
+// Memory brings some 13 bytes a cycle to each SM: at 4 rows per byte of a weight, FMAs are busy 40 % of the time.
+constexpr double kFmaRowsPerWeightByte = 4;
+constexpr std::int64_t kSkinnyPieceBytes = 2048;  // of a weight row: one granule of the L2's address interleave
+constexpr std::int64_t kSkinnyRingBytes = 192 << 10;
+constexpr int kSkinnyStages = 3;                   // at least
 constexpr std::int64_t kEpilogueBytes = 16 << 10;  // the epilogue's staging tile, as in CUTLASS's TMA-store epilogues
+constexpr std::int64_t kSkinnyEpilogueBytes = 1024;
+constexpr int kMostStages = 8;
+constexpr int kPanel = 16;             // m tiles: 16 x 8 tiles of 128x256 are one wave whose A and B are equally large
+constexpr int kMaxAccumulators = 208;  // of the 255 registers that a thread can address
 
-double bytes_per(trace::Dtype dtype) { return trace::bits_of(dtype) / 8.0; }
+double bytes_per(trace::Dtype dtype) {
+    return trace::bits_of(dtype) / 8.0;
+}
+
+/// k of one wgmma: 32 bytes of either operand (PTX ISA).
+int k_step(const GemmShape& s) {
+    return 32 * 8 / std::max(8, trace::bits_of(s.dtype));
+}
+
+std::string text_of(const std::array<int, 3>& t) {
+    return fmt::format("{}x{}x{}", t[0], t[1], t[2]);
+}
+
+std::int64_t weight_bytes(const GemmShape& s, const std::array<int, 3>& t) {
+    return static_cast<std::int64_t>(t[1]) * t[2] * trace::bits_of(s.weights_dtype) / 8;
+}
 
 std::int64_t stage_bytes(const GemmShape& s, const std::array<int, 3>& t) {
-    return static_cast<std::int64_t>(t[0] * t[2] * bytes_per(s.dtype) + t[1] * t[2] * bytes_per(s.weights_dtype));
+    return static_cast<std::int64_t>(t[0]) * t[2] * trace::bits_of(s.dtype) / 8 + weight_bytes(s, t);
 }
 
 std::string stage_terms(const GemmShape& s, const std::array<int, 3>& t) {
-    return fmt::format("{}x{} {} + {}x{} {}", t[0], t[2], trace::name_of(s.dtype), t[1], t[2], trace::name_of(s.weights_dtype));
+    return fmt::format("{}x{} {} + {}x{} {}", t[0], t[2], trace::name_of(s.dtype), t[1], t[2],
+                       trace::name_of(s.weights_dtype));
 }
 
 void check_tile(const GemmShape& s, const std::array<int, 3>& t, bool skinny) {
-    const int k_step = 32 * 8 / std::max(8, trace::bits_of(s.dtype));
-    const std::string where = fmt::format("tile {}x{}x{}", t[0], t[1], t[2]);
-    if (t[2] % k_step != 0) {
-        throw InputError(where, fmt::format("k of {}", t[2]), fmt::format("a multiple of {}, the k of one {} wgmma", k_step, trace::name_of(s.dtype)));
+    const std::string where = "tile " + text_of(t);
+    if (t[2] < 1 || t[2] % k_step(s) != 0) {
+        throw InputError(where, fmt::format("k of {}", t[2]),
+                         fmt::format("a multiple of {}, the k of one {} wgmma", k_step(s), trace::name_of(s.dtype)));
     }
     if (skinny) {
-        if (t[1] < 8 || t[1] % 8 != 0 || t[1] > 512) throw InputError(where, fmt::format("n of {}", t[1]), "a multiple of 8 up to 512 weight rows for m <= 64");
+        if (t[1] < 8 || t[1] % 8 != 0 || t[1] > 512) {
+            throw InputError(where, fmt::format("n of {}", t[1]), "a multiple of 8 up to 512 weight rows for m <= 64");
+        }
         return;
     }
-    if (t[0] % 64 != 0 || t[0] > 256) throw InputError(where, fmt::format("m of {}", t[0]), "64, 128, 192 or 256: a wgmma has 64 rows");
-    if (t[1] % 8 != 0 || t[1] < 8 || t[1] > 256) throw InputError(where, fmt::format("n of {}", t[1]), "a multiple of 8 up to 256: the n of a wgmma");
+    if (t[0] < 64 || t[0] % 64 != 0 || t[0] > 256) {
+        throw InputError(where, fmt::format("m of {}", t[0]), "64, 128, 192 or 256: a wgmma has 64 rows");
+    }
+    if (t[1] < 8 || t[1] % 8 != 0 || t[1] > 256) {
+        throw InputError(where, fmt::format("n of {}", t[1]), "a multiple of 8 up to 256: the n of a wgmma");
+    }
 }
 
-/// Cycles of one wave of a tile: its tensor work, or its loads at the L2's rate per SM (about 36 bytes per cycle to all SMs
-/// together, REPRO on H100 SXM5), whichever is longer; plus the prologue and epilogue that a tile shows.
-double wave_cycles(const GemmShape& s, const std::array<int, 3>& t, const device::Device& d) {
-    const double rate = bytes_per(s.dtype) <= 1 ? d.tensor.flops_per_cycle_fp8 : d.tensor.flops_per_cycle_16bit;
-    const double steps = static_cast<double>(ceil_div(s.k, t[2]));
-    const double tensor = 2.0 * t[0] * t[1] * t[2] / rate;
-    const double load = static_cast<double>(stage_bytes(s, t)) / 36.0;
-    return steps * std::max(tensor, load) + 1500;
+void check_accumulators(const GemmSchedule& g) {
+    if (g.accumulators() <= kMaxAccumulators) return;
+    throw InputError("tile " + text_of(g.tile),
+                     fmt::format("{}x{} fp32 accumulators over {} warpgroups = {} registers a thread", g.tile[0],
+                                 g.tile[1], g.groups(), g.accumulators()),
+                     fmt::format("at most {} of the 255 registers of a thread", kMaxAccumulators));
+}
+
+void check_wish(const ScheduleWish& wish) {
+    const auto positive = [](const char* key, const std::optional<int>& value, int most) {
+        if (value && (*value < 1 || *value > most)) {
+            throw InputError(fmt::format("gemm schedule, {}", key), std::to_string(*value),
+                             fmt::format("1 to {}", most));
+        }
+    };
+    positive("split", wish.split, 1 << 16);
+    positive("panel", wish.panel, 1 << 16);
+    if (wish.cluster && *wish.cluster != 1 && *wish.cluster != 2 && *wish.cluster != 4 && *wish.cluster != 8) {
+        throw InputError("gemm schedule, cluster", std::to_string(*wish.cluster), "1, 2, 4 or 8 CTAs along m");
+    }
+}
+
+/// The most work that one of `slots` gets when `items` are dealt out in turn.
+std::int64_t rounds(std::int64_t items, std::int64_t slots) {
+    return ceil_div(items, slots);
+}
+
+/// Bytes per SM cycle that each SM gets when all read from L2 together.
+double l2_rate(const device::Device& d) {
+    return d.floorplan.gpc_crossbar.bytes_per_cycle_back * d.gpcs() / d.sms();
+}
+
+double hbm_cycles(const GemmShape& s, const device::Device& d) {
+    const double elements = static_cast<double>(s.batch);
+    const double bytes = elements * (static_cast<double>(s.m * s.k) * bytes_per(s.dtype) +
+                                     static_cast<double>(s.n * s.k) * bytes_per(s.weights_dtype) +
+                                     static_cast<double>(s.m * s.n) * bytes_per(s.out_dtype));
+    return bytes / d.hbm.peak_gbps() * d.clocks.sm_mhz * 1e-3;
+}
+
+/// Cycles of the fp32 partial sums on their way into L2: every SM at its share of the request network's width.
+double reduce_cycles(const GemmShape& s, int split, const device::Device& d) {
+    if (split == 1) return 0;
+    const double bytes = 4.0 * static_cast<double>(s.m * s.n * s.batch) * split;
+    return bytes / (d.floorplan.gpc_crossbar.bytes_per_cycle * d.gpcs());
+}
+
+/// k elements of a skinny stage: a granule of each weight row, or less, so that three stages fit.
+int skinny_k(const GemmShape& s, int padded, int rows) {
+    const std::int64_t whole = ceil_div(s.k, k_step(s)) * k_step(s);
+    auto k = kSkinnyPieceBytes * 8 / trace::bits_of(s.weights_dtype);
+    while (k > 8 * k_step(s) &&
+           stage_bytes(s, {padded, rows, static_cast<int>(k)}) * kSkinnyStages > kSkinnyRingBytes) {
+        k /= 2;
+    }
+    return static_cast<int>(std::min(whole, k));
+}
+
+/// Tile and split with the least work on the busiest SM.
+void choose_skinny(const GemmShape& s, int padded, GemmSchedule& g, const device::Device& d) {
+    const std::vector<int> fma_rows = {16, 8, 32}, wgmma_rows = {64};
+    double best = std::numeric_limits<double>::max();
+    for (const int rows : g.fma ? fma_rows : wgmma_rows) {
+        const std::array<int, 3> tile{padded, rows, skinny_k(s, padded, rows)};
+        const std::int64_t steps = ceil_div(s.k, tile[2]);
+        const std::int64_t tiles = ceil_div(s.n, rows) * s.batch;
+        for (int split = 1; split <= std::min<std::int64_t>(steps, 32); ++split) {
+            const auto busiest = static_cast<double>(rounds(tiles * split, d.sms()) * ceil_div(steps, split));
+            const double step_cycles =
+                static_cast<double>(weight_bytes(s, tile)) * d.sms() * d.clocks.sm_mhz * 1e-3 / d.hbm.peak_gbps();
+            const double cost = busiest * step_cycles + reduce_cycles(s, split, d);
+            if (cost >= best * 0.98) continue;
+            best = cost;
+            g.tile = tile;
+            g.split = split;
+        }
+    }
 }
 
 GemmSchedule skinny(const GemmShape& s, const ScheduleWish& wish, const device::Device& d) {
     GemmSchedule g{};
     g.skinny = true;
-    const int rows = s.m <= kFmaRows ? 16 : 64;
-    const int padded = static_cast<int>(ceil_div(s.m, 8) * 8);
-    const auto k = static_cast<int>(std::min<std::int64_t>(ceil_div(s.k, 16) * 16, static_cast<std::int64_t>(kSkinnyRowBytes / bytes_per(s.weights_dtype))));
-    g.tile = wish.tile.value_or(std::array<int, 3>{padded, rows, k});
-    g.tile[0] = padded;
+    g.fma = static_cast<double>(s.m) <= kFmaRowsPerWeightByte * bytes_per(s.weights_dtype);
+    const int padded = static_cast<int>(g.fma ? s.m : ceil_div(s.m, 8) * 8);
+    choose_skinny(s, padded, g, d);
+    if (wish.tile) {
+        g.tile = {padded, (*wish.tile)[1], (*wish.tile)[2]};
+        g.split = 1;
+    }
     check_tile(s, g.tile, true);
+    g.split = wish.split.value_or(g.split);
     g.stage_bytes = stage_bytes(s, g.tile);
-    g.epilogue_bytes = 1024;
-    const auto fit = static_cast<int>(std::max<std::int64_t>(2, kSkinnyRingBytes / g.stage_bytes));
-    g.stages = wish.stages.value_or(std::min(8, fit));
-    const std::int64_t tiles = ceil_div(s.n, g.tile[1]) * s.batch;
-    const std::int64_t steps = ceil_div(s.k, g.tile[2]);
-    const std::int64_t wanted = ceil_div(static_cast<std::int64_t>(kSkinnyTilesPerSm) * d.sms(), tiles);
-    g.split = wish.split.value_or(static_cast<int>(std::clamp<std::int64_t>(wanted, 1, steps)));
+    g.epilogue_bytes = kSkinnyEpilogueBytes;
+    const auto fit = std::clamp<std::int64_t>(kSkinnyRingBytes / g.stage_bytes, 2, kMostStages);
+    g.stages = wish.stages.value_or(static_cast<int>(fit));
     g.persistent = wish.persistent.value_or(true);
     return g;
 }
 
-GemmSchedule large(const GemmShape& s, const ScheduleWish& wish, const device::Device& d) {
-    GemmSchedule g{};
+/// Cycles of a large product by wave arithmetic. One wgmma of 64 rows and n columns takes n/2 cycles at 16 bits, or
+/// what its operands take to be read from shared memory, whichever is longer (Luo et al., 2501.12084, fits n = 8 to
+/// 256).
+double large_cycles(const GemmShape& s, const GemmSchedule& g, const device::Device& d) {
+    constexpr double kShown = 1500;  // prologue and epilogue that a tile shows: a first load, a drain, a store
+    const std::array<int, 3>& t = g.tile;
+    const double rate = bytes_per(s.dtype) <= 1  ? d.tensor.flops_per_cycle_fp8
+                        : bytes_per(s.dtype) > 2 ? d.tensor.flops_per_cycle_tf32
+                                                 : d.tensor.flops_per_cycle_16bit;
+    const double k_steps = static_cast<double>(t[2]) / k_step(s);
+    const double operand = (64 + t[1]) * 32 / d.sm.smem_bytes_per_cycle;
+    const double one = std::max(2.0 * 64 * t[1] * k_step(s) / rate, operand);
+    const double tensor = t[0] / 64 * k_steps * one;
+    const auto weights = static_cast<double>(weight_bytes(s, t));
+    const double load = (static_cast<double>(stage_bytes(s, t)) - weights + weights / g.cluster) / l2_rate(d);
+    const std::int64_t steps = ceil_div(ceil_div(s.k, t[2]), g.split);
+    const std::int64_t items = ceil_div(s.m, t[0]) * ceil_div(s.n, t[1]) * s.batch * g.split;
+    const double waves = static_cast<double>(rounds(items, resident_ctas(d, g.cluster)));
+    const double busy =
+        waves * (static_cast<double>(steps) * std::max(tensor, load) + kShown) + reduce_cycles(s, g.split, d);
+    // What memory binds anyway still prefers the schedule that is idler.
+    return std::max(busy, hbm_cycles(s, d)) + 0.1 * busy;
+}
+
+std::vector<std::array<int, 3>> large_tiles(const GemmShape& s, const ScheduleWish& wish) {
+    if (wish.tile) return {*wish.tile};
     const int k = static_cast<int>(128 / bytes_per(s.dtype));  // one 128-byte swizzle row
-    constexpr std::array<std::array<int, 2>, 5> kCandidates{{{128, 256}, {128, 128}, {64, 256}, {64, 128}, {64, 64}}};
-    if (wish.tile) {
-        g.tile = *wish.tile;
-    } else {
-        double best = std::numeric_limits<double>::max();
-        for (const auto& c : kCandidates) {
-            const std::array<int, 3> tile{c[0], c[1], k};
-            const std::int64_t tiles = ceil_div(s.m, tile[0]) * ceil_div(s.n, tile[1]) * s.batch;
-            const double cost = static_cast<double>(ceil_div(tiles, d.sms())) * wave_cycles(s, tile, d);
-            if (cost < best * 0.999) {
-                best = cost;
-                g.tile = tile;
+    std::vector<std::array<int, 3>> tiles;
+    for (const auto& [m, n] :
+         {std::pair{128, 256}, {256, 128}, {128, 192}, {128, 128}, {128, 64}, {64, 256}, {64, 128}, {64, 64}}) {
+        tiles.push_back({m, n, k});
+    }
+    return tiles;
+}
+
+std::vector<int> large_splits(const GemmShape& s, const GemmSchedule& g, const ScheduleWish& wish,
+                              const device::Device& d) {
+    if (wish.split) return {*wish.split};
+    std::vector<int> splits = {1};
+    const std::int64_t tiles = ceil_div(s.m, g.tile[0]) * ceil_div(s.n, g.tile[1]) * s.batch;
+    const std::int64_t steps = ceil_div(s.k, g.tile[2]);
+    for (int split = 2; split <= 16 && tiles * split <= d.sms() && steps / split >= 8; ++split) splits.push_back(split);
+    return splits;
+}
+
+GemmSchedule large(const GemmShape& s, const ScheduleWish& wish, const device::Device& d) {
+    GemmSchedule best{};
+    double fewest = std::numeric_limits<double>::max();
+    for (const auto& tile : large_tiles(s, wish)) {
+        check_tile(s, tile, false);
+        GemmSchedule g{};
+        g.tile = tile;
+        const bool pairs = ceil_div(s.m, tile[0]) % 2 == 0;
+        const std::vector<int> clusters = wish.cluster ? std::vector{*wish.cluster}
+                                          : pairs      ? std::vector{1, 2}
+                                                       : std::vector{1};
+        for (const int split : large_splits(s, g, wish, d)) {
+            for (const int cluster : clusters) {
+                g.split = split;
+                g.cluster = cluster;
+                const double cycles = large_cycles(s, g, d);
+                if (cycles >= fewest * 0.999) continue;
+                fewest = cycles;
+                best = g;
             }
         }
     }
-    check_tile(s, g.tile, false);
-    g.stage_bytes = stage_bytes(s, g.tile);
-    g.epilogue_bytes = kEpilogueBytes;
-    const auto fit = static_cast<int>((d.sm.smem_per_cta_max_bytes - g.epilogue_bytes) / g.stage_bytes);
-    g.stages = wish.stages.value_or(std::clamp(fit, 1, 4));
-    const std::int64_t tiles = ceil_div(s.m, g.tile[0]) * ceil_div(s.n, g.tile[1]) * s.batch;
-    g.cluster = wish.cluster.value_or(ceil_div(s.m, g.tile[0]) % 2 == 0 && tiles >= d.sms() ? 2 : 1);
-    const std::int64_t steps = ceil_div(s.k, g.tile[2]);
-    g.split = wish.split.value_or(tiles * 2 <= d.sms() && steps >= 16 ? static_cast<int>(std::min<std::int64_t>(d.sms() / tiles, steps / 8)) : 1);
-    g.persistent = wish.persistent.value_or(tiles * g.split > d.sms());
-    g.panel = wish.panel.value_or(8);
-    return g;
+    best.stage_bytes = stage_bytes(s, best.tile);
+    best.epilogue_bytes = kEpilogueBytes;
+    const auto fit = (d.sm.smem_per_cta_max_bytes - best.epilogue_bytes) / best.stage_bytes;
+    best.stages = wish.stages.value_or(static_cast<int>(std::clamp<std::int64_t>(fit, 1, kMostStages)));
+    const std::int64_t items = ceil_div(s.m, best.tile[0]) * ceil_div(s.n, best.tile[1]) * s.batch * best.split;
+    best.persistent = wish.persistent.value_or(items > resident_ctas(d, best.cluster));
+    best.panel = wish.panel.value_or(kPanel);
+    return best;
 }
 
 }  // namespace
 
-void check_smem(const std::string& what, std::int64_t bytes, const std::string& terms, int stages, std::int64_t extra, const device::Device& device) {
+int resident_ctas(const device::Device& device, int cluster) {
+    int ctas = 0;
+    for (const int sms : device.floorplan.sms_per_gpc) ctas += sms / cluster * cluster;
+    return ctas;
+}
+
+void check_smem(const std::string& what, std::int64_t bytes, const std::string& terms, int stages, std::int64_t extra,
+                const device::Device& device) {
     const std::int64_t total = bytes * stages + extra;
     if (stages < 1 || stages > 32) throw InputError(what, fmt::format("{} stages", stages), "1 to 32 stages");
-    if (total <= device.sm.smem_per_cta_max_bytes) return;
-    throw InputError(what, fmt::format("{} stages of {} bytes ({}) + {} bytes for the epilogue = {} bytes of shared memory", stages, bytes, terms, extra, total),
-                     fmt::format("at most {} bytes per CTA (sm.smem_per_cta_max_bytes): {} stages", device.sm.smem_per_cta_max_bytes,
-                                 (device.sm.smem_per_cta_max_bytes - extra) / bytes));
+    const std::int64_t most = device.sm.smem_per_cta_max_bytes;
+    if (total <= most) return;
+    const std::int64_t fit = std::max<std::int64_t>(0, (most - extra) / bytes);
+    throw InputError(
+        what,
+        fmt::format("{} bytes per stage ({}) x {} stages + {} bytes for the epilogue = {} bytes of shared "
+                    "memory",
+                    bytes, terms, stages, extra, total),
+        fmt::format("at most {} bytes per CTA (sm.smem_per_cta_max_bytes): {} stages of this tile", most, fit));
 }
 
 GemmSchedule choose_gemm(const GemmShape& shape, const ScheduleWish& wish, const device::Device& device) {
+    check_wish(wish);
     const bool is_skinny = shape.m <= kSkinnyRows && !(wish.tile && (*wish.tile)[0] >= 64);
     GemmSchedule g = is_skinny ? skinny(shape, wish, device) : large(shape, wish, device);
+    g.path = wish.path.value_or(trace::LoadPath::tma);
+    if (g.path != trace::LoadPath::tma) g.cluster = 1;  // only the TMA multicasts
     // Every split must have at least one step of k.
     const std::int64_t steps = ceil_div(shape.k, g.tile[2]);
     g.split = static_cast<int>(ceil_div(steps, ceil_div(steps, std::clamp<std::int64_t>(g.split, 1, steps))));
-    check_smem(fmt::format("gemm with tile {}x{}x{}", g.tile[0], g.tile[1], g.tile[2]), g.stage_bytes, stage_terms(shape, g.tile), g.stages, g.epilogue_bytes, device);
+    check_smem("gemm with tile " + text_of(g.tile), g.stage_bytes, stage_terms(shape, g.tile), g.stages,
+               g.epilogue_bytes, device);
+    if (!g.skinny) check_accumulators(g);
     return g;
 }
 

@@ -1,9 +1,10 @@
-// How a kernel is scheduled: tile, stages, split, cluster, persistence. Chosen by a heuristic like that of a good library,
-// unless the user says otherwise.
+// How a kernel is scheduled: tile, stages, split, cluster, persistence. Chosen by a heuristic like that of a good
+// library, unless the user says otherwise.
 #pragma once
 
 #include <array>
 #include <optional>
+#include <string>
 
 #include "device/device.h"
 #include "trace/trace.h"
@@ -15,6 +16,7 @@ struct ScheduleWish {
     std::optional<std::array<int, 3>> tile;
     std::optional<int> stages, split, cluster, panel;
     std::optional<bool> persistent;
+    std::optional<trace::LoadPath> path;
 };
 
 struct GemmShape {
@@ -29,29 +31,42 @@ struct GemmSchedule {
     std::array<int, 3> tile;
     int stages;
     int split = 1;
-    int cluster = 1;      ///< along m: the CTAs of a cluster share the weights' tile
-    int panel = 0;        ///< rasterisation: m tiles per panel
+    int cluster = 1;  ///< along m: the CTAs of a cluster share the weights' tile by multicast
+    int panel = 0;    ///< rasterisation: m tiles per panel
     bool persistent = true;
-    bool skinny = false;  ///< weights on the wgmma's M side (swap-AB), or plain FMAs for the fewest rows
+    bool skinny = false;  ///< decode: the weights stream through a ring of their own
+    bool fma = false;     ///< skinny: plain FMAs; else weights on the wgmma's M side (swap-AB)
+    trace::LoadPath path = trace::LoadPath::tma;
     std::int64_t stage_bytes = 0;
     std::int64_t epilogue_bytes = 0;
     [[nodiscard]] std::int64_t smem_bytes() const { return stage_bytes * stages + epilogue_bytes; }
+    /// Consumer warpgroups, and the rows of C that each makes: 64 (one wgmma) or, in 256-row tiles, 128.
+    [[nodiscard]] int groups() const { return tile[0] >= 256 ? 2 : tile[0] / 64; }
+    [[nodiscard]] int group_rows() const { return tile[0] / groups(); }
+    /// fp32 accumulators of one consumer thread.
+    [[nodiscard]] int accumulators() const { return group_rows() * tile[1] / 128; }
 };
 
 /// The heuristic:
-///  - m <= 64 (decode): skinny. Tile 16 weight rows (64 with m > 8, wgmma's M) by 1,024 k, so that a row's piece is 2 KiB of
-///    consecutive bytes; as many stages as 128 KiB hold; split-K until every SM has about eight tiles, because a static
-///    deal of few tiles leaves SMs idle at the end.
-///  - else: 128x256x64 with four stages, two consumer warpgroups and clusters of two along m that share the weights'
-///    tile by multicast (the schedule of cuBLAS and CUTLASS for large products on Hopper), when it makes at least a wave;
-///    else the candidate of {128x256, 128x128, 64x256, 64x128, 64x64} with the fewest wave-cycles, a wave costing its
-///    tile's tensor time or the bytes that it must load, whichever is longer; split-K when even that leaves SMs without work.
-///  - persistent when there is more than one wave; rasterised in panels of 8 m tiles.
-/// A wish that does not fit shared memory or makes no sense is refused with the arithmetic (InputError).
+///  - m <= 64 (decode): skinny. One piece of a weight row is 2 KiB, a granule of the L2's address interleave, or less
+///  when
+///    the activations beside it would leave fewer than three stages. While FMAs keep up with memory (m up to 4 per byte
+///    of a weight), a tile has 8, 16 or 32 weight rows, whichever deals the tiles most evenly to the SMs; beyond, it
+///    has the 64 rows of a wgmma (swap-AB, as TensorRT-LLM and DeepGEMM do) and k is split when that deals them better.
+///  - else the candidate tile, cluster of 1 or 2 along m, and split of k with the fewest cycles by wave arithmetic: a
+///    step costs its tensor time or its bytes at the L2's rate per SM, whichever is longer. A large product comes out
+///    at 128x256x64, four stages, two consumer warpgroups and clusters of two that share the weights' tile by
+///    multicast: the schedule that CUTLASS and cuBLAS use for it on Hopper.
+///  - persistent when there is more than one wave; rasterised in panels of 16 m tiles; as many stages as fit, up to 8.
+/// A wish that does not fit shared memory or the registers, or makes no sense, is refused with the arithmetic
+/// (InputError).
 GemmSchedule choose_gemm(const GemmShape& shape, const ScheduleWish& wish, const device::Device& device);
 
+/// CTAs that are resident at a time with one per SM: whole clusters only, and a cluster lies in one GPC.
+int resident_ctas(const device::Device& device, int cluster);
+
 /// Throws InputError with the arithmetic when `stages` of `stage_bytes` and `extra` exceed a CTA's shared memory.
-void check_smem(const std::string& what, std::int64_t stage_bytes, const std::string& stage_terms, int stages, std::int64_t extra,
-                const device::Device& device);
+void check_smem(const std::string& what, std::int64_t stage_bytes, const std::string& stage_terms, int stages,
+                std::int64_t extra, const device::Device& device);
 
 }  // namespace memwall::workload

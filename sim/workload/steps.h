@@ -28,11 +28,21 @@ inline Step loop(Affine count, Affine limit) {
     step.count_limit = std::move(limit);
     return step;
 }
-inline Step end_loop() { return simple(StepKind::loop_end); }
-inline Step acquire(int ring) { return simple(StepKind::acquire, ring); }
-inline Step commit(int ring) { return simple(StepKind::commit, ring); }
-inline Step wait_full(int ring) { return simple(StepKind::wait_full, ring); }
-inline Step release(int ring) { return simple(StepKind::release, ring); }
+inline Step end_loop() {
+    return simple(StepKind::loop_end);
+}
+inline Step acquire(int ring) {
+    return simple(StepKind::acquire, ring);
+}
+inline Step commit(int ring) {
+    return simple(StepKind::commit, ring);
+}
+inline Step wait_full(int ring) {
+    return simple(StepKind::wait_full, ring);
+}
+inline Step release(int ring) {
+    return simple(StepKind::release, ring);
+}
 inline Step wait_mma(int allowed) {
     Step step = simple(StepKind::wait_mma);
     step.count = allowed;
@@ -62,10 +72,18 @@ inline Step move(StepKind kind, int ring, int tensor, Origin origin, trace::Exte
 }
 
 /// Variables by name: the work item's coordinates and the loop counters.
-inline Affine item(int dim, std::int64_t factor = 1) { return Affine::var(dim, factor); }
-inline Affine turn(int depth, std::int64_t factor = 1) { return Affine::var(trace::kWorkDims + depth, factor); }
-inline Affine instance(std::int64_t factor = 1) { return Affine::var(trace::kVarInstance, factor); }
+inline Affine item(int dim, std::int64_t factor = 1) {
+    return Affine::var(dim, factor);
+}
+inline Affine turn(int depth, std::int64_t factor = 1) {
+    return Affine::var(trace::kWorkDims + depth, factor);
+}
+inline Affine instance(std::int64_t factor = 1) {
+    return Affine::var(trace::kVarInstance, factor);
+}
 
-constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
+    return (a + b - 1) / b;
+}
 
 }  // namespace memwall::workload

@@ -18,17 +18,19 @@ using trace::LoadPath;
 constexpr std::int64_t kBlockBytes = 256 * 2 * 16;
 
 /// Loads one block of each input, works on it, stores one block of each output. Blocks lie in rows of `row_bytes`.
-std::vector<Step> block_steps(const std::vector<int>& inputs, const std::vector<int>& outputs, const Affine& row, std::int64_t rows, std::int64_t cols,
-                              trace::VectorShape work) {
+std::vector<Step> block_steps(const std::vector<int>& inputs, const std::vector<int>& outputs, const Affine& row,
+                              std::int64_t rows, std::int64_t cols, trace::VectorShape work) {
     std::vector<Step> steps;
     if (!inputs.empty()) {
         steps.push_back(acquire(0));
-        for (const int tensor : inputs) steps.push_back(move(StepKind::load, 0, tensor, {row, 0}, {rows, cols}, LoadPath::plain));
+        for (const int tensor : inputs)
+            steps.push_back(move(StepKind::load, 0, tensor, {row, 0}, {rows, cols}, LoadPath::plain));
         steps.push_back(commit(0));
         steps.push_back(wait_full(0));
     }
     steps.push_back(vector(work));
-    for (const int tensor : outputs) steps.push_back(move(StepKind::store, -1, tensor, {row, 0}, {rows, cols}, LoadPath::plain));
+    for (const int tensor : outputs)
+        steps.push_back(move(StepKind::store, -1, tensor, {row, 0}, {rows, cols}, LoadPath::plain));
     if (!inputs.empty()) steps.push_back(release(0));
     return steps;
 }
@@ -54,14 +56,16 @@ StreamShape read_shape(const OpSpec& op, const device::Device& device) {
     s.reads = op.op() == "write" ? 0 : op.op() == "stream" ? static_cast<int>(op.number("reads")) : 1;
     s.writes = op.op() == "read" ? 0 : op.op() == "stream" ? static_cast<int>(op.number("writes")) : 1;
     if (s.reads + s.writes < 1 || s.reads + s.writes > 8) {
-        throw InputError("operation " + op.op(), fmt::format("{} arrays read and {} written", s.reads, s.writes), "1 to 8 arrays in all");
+        throw InputError("operation " + op.op(), fmt::format("{} arrays read and {} written", s.reads, s.writes),
+                         "1 to 8 arrays in all");
     }
     s.array_bytes = op.number("bytes") / (s.reads + s.writes);
     s.passes = op.number("passes", 1);
     s.one_element = op.has("threads_per_cta") && s.passes == 1;
     s.threads = op.number("threads_per_cta", 512);
     if (s.threads > device.sm.max_threads / 2) {
-        throw InputError("operation " + op.op() + ", threads_per_cta", std::to_string(s.threads), fmt::format("up to {}", device.sm.max_threads / 2));
+        throw InputError("operation " + op.op() + ", threads_per_cta", std::to_string(s.threads),
+                         fmt::format("up to {}", device.sm.max_threads / 2));
     }
     s.ctas_per_sm = static_cast<int>(op.number("ctas_per_sm", device.sm.max_threads / s.threads));
     s.sms = op.number("sms", device.sms());
@@ -81,22 +85,24 @@ void finish(trace::Kernel& k, const StreamShape& s) {
 
 /// One element per thread and one CTA per block (RRZE gpu-stream): what it measures at low occupancy is the turnover of
 /// CTA slots.
-void append_one_element(trace::Trace& trace, const StreamShape& s, const std::vector<int>& in, const std::vector<int>& out, std::int64_t blocks,
-                        std::int64_t block_bytes, const std::string& op) {
+void append_one_element(trace::Trace& trace, const StreamShape& s, const std::vector<int>& in,
+                        const std::vector<int>& out, std::int64_t blocks, std::int64_t block_bytes,
+                        const std::string& op) {
     trace::Kernel k;
     k.name = k.op = op;
     k.work.extent = {1, 1, blocks, 1};
     k.ctas = blocks;
     if (s.reads > 0) k.rings = {{"registers", 1, block_bytes * s.reads, 1, true}};
-    k.roles = {{"threads", 1, static_cast<int>(ceil_div(s.threads, 32)), block_steps(in, out, item(2), 1, block_bytes, {static_cast<double>(s.threads), 0, 0, 20})}};
+    k.roles = {{"threads", 1, static_cast<int>(ceil_div(s.threads, 32)),
+                block_steps(in, out, item(2), 1, block_bytes, {static_cast<double>(s.threads), 0, 0, 20})}};
     finish(k, s);
     trace.kernels.push_back(std::move(k));
 }
 
-/// Each CTA walks its own share, or all of the array, `passes` times with several blocks in flight. A first kernel reads
-/// or writes everything once and is not counted, when there is more than one pass.
-void append_walk(trace::Trace& trace, const StreamShape& s, const std::vector<int>& in, const std::vector<int>& out, std::int64_t blocks,
-                 std::int64_t block_bytes, const std::string& op) {
+/// Each CTA walks its own share, or all of the array, `passes` times with several blocks in flight. A first kernel
+/// reads or writes everything once and is not counted, when there is more than one pass.
+void append_walk(trace::Trace& trace, const StreamShape& s, const std::vector<int>& in, const std::vector<int>& out,
+                 std::int64_t blocks, std::int64_t block_bytes, const std::string& op) {
     constexpr int kUnroll = 4;
     trace::Kernel k;
     k.name = k.op = op;
@@ -111,17 +117,20 @@ void append_walk(trace::Trace& trace, const StreamShape& s, const std::vector<in
         std::vector<trace::Role> roles;
         if (s.reads > 0) {
             std::vector<Step> loads = {loop(passes), loop(share), acquire(0)};
-            for (const int t : in) loads.push_back(move(StepKind::load, 0, t, {row, 0}, {1, block_bytes}, LoadPath::plain));
+            for (const int t : in)
+                loads.push_back(move(StepKind::load, 0, t, {row, 0}, {1, block_bytes}, LoadPath::plain));
             for (Step step : {commit(0), end_loop(), end_loop()}) loads.push_back(step);
             std::vector<Step> work = {loop(passes), loop(share), wait_full(0), vector({ops, 0, 0, 0})};
-            for (const int t : out) work.push_back(move(StepKind::store, -1, t, {row, 0}, {1, block_bytes}, LoadPath::plain));
+            for (const int t : out)
+                work.push_back(move(StepKind::store, -1, t, {row, 0}, {1, block_bytes}, LoadPath::plain));
             for (Step step : {release(0), end_loop(), end_loop()}) work.push_back(step);
             // Issuing and using threads are the same on the chip; as two roles the loads run ahead by the unrolling.
             const int warps = static_cast<int>(ceil_div(s.threads, 32));
             roles = {{"issue", 1, 1, loads}, {"use", 1, std::max(1, warps - 1), work}};
         } else {
             std::vector<Step> work = {loop(passes), loop(share), vector({ops, 0, 0, 0})};
-            for (const int t : out) work.push_back(move(StepKind::store, -1, t, {row, 0}, {1, block_bytes}, LoadPath::plain));
+            for (const int t : out)
+                work.push_back(move(StepKind::store, -1, t, {row, 0}, {1, block_bytes}, LoadPath::plain));
             for (Step step : {end_loop(), end_loop()}) work.push_back(step);
             roles = {{"threads", 1, static_cast<int>(ceil_div(s.threads, 32)), work}};
         }
@@ -142,8 +151,8 @@ void append_walk(trace::Trace& trace, const StreamShape& s, const std::vector<in
 
 }  // namespace
 
-void append_elementwise(trace::Trace& trace, const ElementwiseShape& s, const std::vector<int>& inputs, const std::vector<int>& outputs, const std::string& name,
-                        const device::Device&) {
+void append_elementwise(trace::Trace& trace, const ElementwiseShape& s, const std::vector<int>& inputs,
+                        const std::vector<int>& outputs, const std::string& name, const device::Device&) {
     const std::int64_t element_bits = trace::bits_of(s.dtype);
     const std::int64_t per_block = std::min(s.elements, kBlockBytes * 8 / element_bits);
     const std::int64_t blocks = ceil_div(s.elements, per_block);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "trace/check.h"
 #include "workload/gemm.h"
 #include "workload/ops.h"
 
@@ -11,7 +12,9 @@ namespace memwall::workload {
 namespace {
 
 void build_gemm(trace::Trace& trace, const OpSpec& op, const ScheduleWish& wish, const device::Device& device) {
-    GemmShape shape{op.number("m"), op.number("n"), op.number("k"), op.number("batch", 1), op.dtype(), op.dtype("weights_dtype", op.dtype()), trace::Dtype::bf16};
+    GemmShape shape{op.number("m"),        op.number("n"), op.number("k"),
+                    op.number("batch", 1), op.dtype(),     op.dtype("weights_dtype", op.dtype()),
+                    trace::Dtype::bf16};
     shape.out_dtype = op.dtype("out_dtype", trace::bits_of(shape.dtype) < 16 ? trace::Dtype::bf16 : shape.dtype);
     trace.runtime = op.runtime(trace::Runtime::graph);
     const GemmTensors tensors = add_gemm_tensors(trace, shape, "gemm");
@@ -19,11 +22,24 @@ void build_gemm(trace::Trace& trace, const OpSpec& op, const ScheduleWish& wish,
 }
 
 AttentionShape attention_shape(const OpSpec& op, bool prefill) {
-    AttentionShape s{op.number("batch"), op.number("heads"), op.number("kv_heads"), prefill ? op.number("q") : 1, op.number("kv"), op.number("head_dim"), prefill && op.flag("causal", false),
-                     op.dtype(), op.dtype(), op.number("page", 0)};
-    if (s.heads % s.kv_heads != 0) throw InputError("operation " + op.op() + ", kv_heads", std::to_string(s.kv_heads), "a divisor of heads = " + std::to_string(s.heads));
-    if (s.head_dim % 16 != 0 || s.head_dim > 256) throw InputError("operation " + op.op() + ", head_dim", std::to_string(s.head_dim), "a multiple of 16 up to 256");
-    if (s.causal && s.kv < s.q) throw InputError("operation " + op.op() + ", kv", std::to_string(s.kv), "at least q under a causal mask");
+    AttentionShape s{op.number("batch"),
+                     op.number("heads"),
+                     op.number("kv_heads"),
+                     prefill ? op.number("q") : 1,
+                     op.number("kv"),
+                     op.number("head_dim"),
+                     prefill && op.flag("causal", false),
+                     op.dtype(),
+                     op.dtype(),
+                     op.number("page", 0)};
+    if (s.heads % s.kv_heads != 0)
+        throw InputError("operation " + op.op() + ", kv_heads", std::to_string(s.kv_heads),
+                         "a divisor of heads = " + std::to_string(s.heads));
+    if (s.head_dim % 16 != 0 || s.head_dim > 256)
+        throw InputError("operation " + op.op() + ", head_dim", std::to_string(s.head_dim),
+                         "a multiple of 16 up to 256");
+    if (s.causal && s.kv < s.q)
+        throw InputError("operation " + op.op() + ", kv", std::to_string(s.kv), "at least q under a causal mask");
     return s;
 }
 
@@ -36,30 +52,39 @@ void build_attention(trace::Trace& trace, const OpSpec& op, const ScheduleWish& 
     } else if (prefill) {
         append_attention_prefill(trace, shape, tensors, wish, "attention", device);
     } else {
-        tensors.partial = trace.add_tensor("attention.partial", trace::Dtype::fp32, {std::max<std::int64_t>(1, wish.split.value_or(decode_splits(shape, device))), shape.batch, shape.heads, shape.head_dim});
+        tensors.partial =
+            trace.add_tensor("attention.partial", trace::Dtype::fp32,
+                             {std::max<std::int64_t>(1, wish.split.value_or(decode_splits(shape, device))), shape.batch,
+                              shape.heads, shape.head_dim});
         append_attention_decode(trace, shape, tensors, wish, "attention", device);
     }
 }
 
 void build_rows(trace::Trace& trace, const OpSpec& op) {
     const std::int64_t rows = op.number("rows"), cols = op.number("cols");
-    const int in = trace.add_tensor("in", op.dtype(), {rows, cols}), out = trace.add_tensor("out", op.dtype(), {rows, cols});
-    const RowShape shape = op.op() == "rmsnorm" ? rmsnorm_shape(rows, cols, op.dtype(), false) : softmax_shape(rows, cols, op.dtype());
+    const int in = trace.add_tensor("in", op.dtype(), {rows, cols}),
+              out = trace.add_tensor("out", op.dtype(), {rows, cols});
+    const RowShape shape =
+        op.op() == "rmsnorm" ? rmsnorm_shape(rows, cols, op.dtype(), false) : softmax_shape(rows, cols, op.dtype());
     append_rows(trace, shape, {in}, {out}, op.op(), op.op());
 }
 
 void build_elementwise(trace::Trace& trace, const OpSpec& op, const device::Device& device) {
-    const ElementwiseShape shape{op.number("elements"), static_cast<int>(op.number("reads")), static_cast<int>(op.number("writes")), op.dtype()};
+    const ElementwiseShape shape{op.number("elements"), static_cast<int>(op.number("reads")),
+                                 static_cast<int>(op.number("writes")), op.dtype()};
     std::vector<int> in, out;
-    for (int i = 0; i < shape.reads; ++i) in.push_back(trace.add_tensor("in" + std::to_string(i), shape.dtype, {shape.elements}));
-    for (int i = 0; i < shape.writes; ++i) out.push_back(trace.add_tensor("out" + std::to_string(i), shape.dtype, {shape.elements}));
+    for (int i = 0; i < shape.reads; ++i)
+        in.push_back(trace.add_tensor("in" + std::to_string(i), shape.dtype, {shape.elements}));
+    for (int i = 0; i < shape.writes; ++i)
+        out.push_back(trace.add_tensor("out" + std::to_string(i), shape.dtype, {shape.elements}));
     append_elementwise(trace, shape, in, out, "elementwise", device);
 }
 
 }  // namespace
 
 ScheduleWish merge_wish(const OpSpec& op, ScheduleWish wish) {
-    if (const auto* tile = op.find("tile"); tile != nullptr && !wish.tile) wish.tile = parse_tile(*tile, "operation " + op.op() + ", tile");
+    if (const auto* tile = op.find("tile"); tile != nullptr && !wish.tile)
+        wish.tile = parse_tile(*tile, "operation " + op.op() + ", tile");
     const auto take = [&](const char* key, std::optional<int>& field) {
         if (op.has(key) && !field) field = static_cast<int>(op.number(key));
     };
@@ -67,6 +92,9 @@ ScheduleWish merge_wish(const OpSpec& op, ScheduleWish wish) {
     take("split", wish.split);
     take("cluster", wish.cluster);
     take("panel", wish.panel);
+    if (op.has("path") && !wish.path) {
+        wish.path = op.word("path", "tma", {"tma", "plain"}) == "tma" ? trace::LoadPath::tma : trace::LoadPath::plain;
+    }
     if (op.has("persistent") && !wish.persistent) wish.persistent = op.flag("persistent", true);
     return wish;
 }
@@ -87,11 +115,14 @@ Situation situation_of(const OpSpec& op, const ScheduleWish& wish) {
     return s;
 }
 
-trace::Trace build_trace(const OpSpec& op, const ScheduleWish& asked, const device::Device& device, const std::vector<std::string>& config_dirs) {
+trace::Trace build_trace(const OpSpec& op, const ScheduleWish& asked, const device::Device& device,
+                         const std::vector<std::string>& config_dirs) {
     const ScheduleWish wish = merge_wish(op, asked);
     const std::string& name = op.op();
     if (name == "model_decode" || name == "model_prefill") {
-        return model_trace(load_model(*op.find("model"), config_dirs), situation_of(op, wish), device);
+        trace::Trace model = model_trace(load_model(*op.find("model"), config_dirs), situation_of(op, wish), device);
+        trace::check(model);
+        return model;
     }
     trace::Trace trace;
     if (name == "gemm") {
@@ -115,6 +146,7 @@ trace::Trace build_trace(const OpSpec& op, const ScheduleWish& asked, const devi
     } else {
         append_stream(trace, op, device);
     }
+    trace::check(trace);
     return trace;
 }
 

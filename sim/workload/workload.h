@@ -13,7 +13,8 @@
 namespace memwall::workload {
 
 /// The trace of one operation. Model operations read `config_dirs`.
-trace::Trace build_trace(const OpSpec& op, const ScheduleWish& wish, const device::Device& device, const std::vector<std::string>& config_dirs);
+trace::Trace build_trace(const OpSpec& op, const ScheduleWish& wish, const device::Device& device,
+                         const std::vector<std::string>& config_dirs);
 
 /// The situation that a model operation describes.
 Situation situation_of(const OpSpec& op, const ScheduleWish& wish);

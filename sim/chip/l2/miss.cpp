@@ -60,6 +60,8 @@ L2Partition::Lookup L2Partition::look_up(std::size_t slice_index, std::uint32_t 
                 const std::uint32_t fill = find_fill(slice_index, row, far, line);
                 wait_for(fill);
                 const auto coming = static_cast<unsigned>(pools_.fills[fill].sectors >> shift) & sector_mask_;
+                // What is on its way costs memory nothing more: a hit on a miss.
+                found.hit |= static_cast<std::uint64_t>(wanted & (present | coming)) << shift;
                 if ((wanted & ~present & ~coming) != 0) found.replay = true;
                 continue;
             }

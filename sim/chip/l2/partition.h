@@ -104,7 +104,7 @@ private:
     struct Lookup {
         int waits = 0;          ///< fills that the asker now waits for
         bool replay = false;
-        std::uint64_t hit = 0;  ///< sectors found
+        std::uint64_t hit = 0;  ///< sectors found, or on their way for another
     };
 
     // Requests.

@@ -12,7 +12,7 @@
 namespace memwall::chip {
 namespace {
 
-device::Device load(const std::string& name) { return device::load_device(name, {MEMWALL_SOURCE_DIR "/configs"}, {}); }
+device::Device load(const std::string& name) { return device::load_device(name, {MEMWALL_SOURCE_DIR "/configs/devices"}, {}); }
 
 class AddressMapOf : public testing::TestWithParam<const char*> {};
 

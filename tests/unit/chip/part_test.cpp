@@ -1,6 +1,7 @@
 // The common grid: messages in exact time order whatever the step, and a broken lookahead is an error.
 #include "chip/part.h"
 
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -51,7 +52,7 @@ std::vector<Handled> play(std::int64_t step_ps) {
         Grid grid;
         grid.step_ps = step_ps;
         std::vector<std::unique_ptr<Player>> players;
-        for (std::uint32_t i = 0; i < 7; ++i) players.push_back(std::make_unique<Player>(sc_core::sc_module_name(("p" + std::to_string(i)).c_str()), grid, i + 1, log));
+        for (std::uint32_t i = 0; i < 7; ++i) players.push_back(std::make_unique<Player>(sc_core::sc_module_name(fmt::format("p{}", i).c_str()), grid, i + 1, log));
         for (std::size_t i = 0; i < players.size(); ++i) players[i]->connect(*players[(i + 1) % players.size()]);
         for (auto& player : players) {
             for (int token = 1; token <= 5; ++token) player->begin(token * kLatencyPs + 777);

@@ -160,17 +160,17 @@ TEST(DeviceReader, CrossChecksShowTheirArithmetic) {
                          "/l2/slices: found 84 slices over 10 controllers (5 stacks * 2): "
                          "84 / 10 leaves 4"));
     EXPECT_TRUE(contains(complaint_of_set({"/hbm/channels_per_stack=15"}), "150 / 80 leaves 70"));
-    EXPECT_TRUE(contains(complaint_of_set({"/l2/ways=7"}), "655360 / 7168 leaves"));
+    EXPECT_TRUE(contains(complaint_of_set({"/l2/ways=7"}), "655360 / 14336 leaves"));
     EXPECT_TRUE(contains(complaint_of_set({"/l2/interleave_bytes=1000"}), "a power of two"));
     EXPECT_TRUE(contains(complaint_of_set({"/l2/fill_bytes=256"}), "fill_bytes 256 above line_bytes 128"));
-    EXPECT_TRUE(contains(complaint_of_set({"/hbm/write_low_watermark=60"}), "write_high_watermark"));
-    EXPECT_TRUE(contains(complaint_of_set({"/hbm/write_high_watermark=65"}), "above write_queue_entries 64"));
+    EXPECT_TRUE(contains(complaint_of_set({"/hbm/write_low_watermark=100"}), "write_high_watermark"));
+    EXPECT_TRUE(contains(complaint_of_set({"/hbm/write_high_watermark=129"}), "above write_queue_entries 128"));
     EXPECT_TRUE(contains(complaint_of_set({"/hbm/nbl=3"}), "32 pins * 4 transfers * 3 clocks / 8 = 48 bytes"));
     EXPECT_TRUE(contains(complaint_of_set({"/hbm/trfcpb_ns=4000"}), "/hbm/trfcpb_ns"));
     EXPECT_TRUE(contains(complaint_of_set({"/floorplan/sms_per_gpc/value/0=17"}), "17 / 2 leaves 1"));
     EXPECT_TRUE(contains(complaint_of_set({"/floorplan/gpc_partition=[0,1]"}), "2 entries for 8 GPCs"));
     EXPECT_TRUE(contains(complaint_of_set({"/floorplan/gpc_partition=[0,0,0,0,0,0,0,0]"}), "no GPC at partition 1"));
-    EXPECT_TRUE(contains(complaint_of_set({"/l2/home_mask=0x100"}), "bits from 10 up"));
+    EXPECT_TRUE(contains(complaint_of_set({"/l2/home_mask=0x100"}), "bits from 11 up"));
     EXPECT_TRUE(contains(complaint_of_set({"/sm/smem_per_cta_max_bytes=240000"}), "smem_bytes 233472"));
 }
 

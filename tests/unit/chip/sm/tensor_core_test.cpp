@@ -12,7 +12,7 @@ namespace {
 
 /// Fraction of the dense peak that one wgmma of 64 x n x 16 (fp16, both operands in shared memory) reaches.
 double fraction(int n, bool from_registers = false) {
-    const auto device = device::load_device("h100-pcie", {MEMWALL_SOURCE_DIR "/configs"}, {});
+    const auto device = device::load_device("h100-pcie", {MEMWALL_SOURCE_DIR "/configs/devices"}, {});
     const MmaCost cost = mma_cost({64, n, 16, trace::Dtype::fp16, from_registers}, device.tensor);
     const double cycles = std::max(cost.tensor_cycles, cost.operand_bytes / device.sm.smem_bytes_per_cycle);
     return 2.0 * 64 * n * 16 / cycles / device.tensor.flops_per_cycle_16bit;
@@ -36,7 +36,7 @@ TEST(TensorCore, AInRegistersKeepsTheRateAtSmallN) { EXPECT_NEAR(fraction(32, tr
 
 // Same source: m64n256k16 fp16 and m64n256k32 fp8 both take 128 cycles.
 TEST(TensorCore, Fp8DoublesKPerInstruction) {
-    const auto device = device::load_device("h100-sxm5", {MEMWALL_SOURCE_DIR "/configs"}, {});
+    const auto device = device::load_device("h100-sxm5", {MEMWALL_SOURCE_DIR "/configs/devices"}, {});
     EXPECT_DOUBLE_EQ(mma_cost({64, 256, 32, trace::Dtype::fp8, false}, device.tensor).tensor_cycles, 128);
     EXPECT_DOUBLE_EQ(mma_cost({64, 256, 16, trace::Dtype::bf16, false}, device.tensor).tensor_cycles, 128);
     EXPECT_EQ(mma_cost({128, 256, 64, trace::Dtype::bf16, false}, device.tensor).instructions, 8);
