@@ -134,6 +134,11 @@ void Chip::check_finished() const {
     if (!launch_->finished()) {
         std::vector<std::string> lines;
         launch_->describe_waits(lines);
+        for (const auto& crossbar : crossbars_) lines.push_back(fmt::format("{}: {} requests unanswered", crossbar->name(), crossbar->held()));
+        for (const auto& partition : partitions_) lines.push_back(partition->describe_held());
+        for (const auto& stack : stacks_) {
+            if (stack->held() > 0) lines.push_back(fmt::format("{}: {} runs inside", stack->name(), stack->held()));
+        }
         for (const auto& sm : sms_) sm->describe_waits(lines);
         constexpr std::size_t kShown = 12;
         std::string text = fmt::format("the simulated machine deadlocked at {:.3f} us:", static_cast<double>(sc_core::sc_time_stamp().value()) * 1e-6);

@@ -33,17 +33,38 @@ void Mailbox::take(MessagePool& pool, std::int64_t tick, std::vector<Message>& o
         std::pop_heap(distant_.begin(), distant_.end(), [](const Distant& a, const Distant& b) { return a.tick > b.tick; });
         distant_.pop_back();
     }
-    // Messages arrive nearly sorted (each sender's are), and most windows hold a handful.
-    if (out.size() <= 24) {
-        for (std::size_t i = 1; i < out.size(); ++i) {
-            const Message message = out[i];
-            std::size_t j = i;
-            for (; j > 0 && before(message, out[j - 1]); --j) out[j] = out[j - 1];
-            out[j] = message;
-        }
-    } else {
-        std::sort(out.begin(), out.end(), [](const Message& a, const Message& b) { return before(a, b); });
+}
+
+namespace {
+
+/// Insertion sort: right for the nearly sorted.
+void settle(std::vector<Message>& messages) {
+    for (std::size_t i = 1; i < messages.size(); ++i) {
+        const Message message = messages[i];
+        std::size_t j = i;
+        for (; j > 0 && before(message, messages[j - 1]); --j) messages[j] = messages[j - 1];
+        messages[j] = message;
     }
+}
+
+}  // namespace
+
+void sort_window(std::vector<Message>& messages, std::vector<Message>& scratch, std::int64_t begin_ps, std::int64_t step_ps) {
+    constexpr std::size_t kFew = 24, kBins = 256;
+    if (messages.size() > kFew) {
+        // Due times of a busy part lie densely in its window: a counting sort into bins leaves next to nothing to settle.
+        std::uint32_t first[kBins + 1] = {};
+        const double scale = static_cast<double>(kBins) / static_cast<double>(step_ps);
+        const auto bin = [&](const Message& m) {
+            return std::min<std::size_t>(kBins - 1, static_cast<std::size_t>(static_cast<double>(std::max<std::int64_t>(0, m.due_ps - begin_ps)) * scale));
+        };
+        for (const Message& m : messages) ++first[bin(m) + 1];
+        for (std::size_t i = 1; i <= kBins; ++i) first[i] += first[i - 1];
+        scratch.resize(messages.size());
+        for (const Message& m : messages) scratch[first[bin(m)]++] = m;
+        messages.swap(scratch);
+    }
+    settle(messages);
 }
 
 std::int64_t Mailbox::next_tick(std::int64_t tick) const {
@@ -107,6 +128,7 @@ void Part::open_window() {
     work_.clear();
     work_next_ = 0;
     mailbox_.take(grid_.pool, tick_, work_);
+    sort_window(work_, scratch_, tick_ * grid_.step_ps, grid_.step_ps);
 }
 
 void Part::close_window() {

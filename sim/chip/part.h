@@ -109,7 +109,7 @@ public:
 
     Mailbox() { heads_.fill(MessagePool::kNone); }
     void push(MessagePool& pool, std::int64_t tick, std::int64_t now_tick, const Message& message);
-    /// Moves the messages of window `tick` into `out`, in order of time.
+    /// Moves the messages of window `tick` into `out`, in no order.
     void take(MessagePool& pool, std::int64_t tick, std::vector<Message>& out);
     /// The first window after `tick` that has a message; the largest number when there is none.
     [[nodiscard]] std::int64_t next_tick(std::int64_t tick) const;
@@ -123,6 +123,9 @@ private:
     std::uint64_t occupied_[2] = {0, 0};
     std::vector<Distant> distant_;  // heap, the soonest in front
 };
+
+/// Puts the messages of one window in order of time; `scratch` is for its use.
+void sort_window(std::vector<Message>& messages, std::vector<Message>& scratch, std::int64_t begin_ps, std::int64_t step_ps);
 
 /// Base of every part: a mailbox, a wake-up event and the window loop. Derive from PartOf<Self>.
 class Part : public sc_core::sc_module {
@@ -159,6 +162,7 @@ protected:
     std::int64_t tick_ = 0;
     std::vector<Message> work_;   // this window's messages from the mailbox, in order
     std::size_t work_next_ = 0;
+    std::vector<Message> scratch_;
     std::vector<Message> local_;  // heap: messages to itself within the window
 
 private:

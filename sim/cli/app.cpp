@@ -1,7 +1,10 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 
 #include "base/error.h"
@@ -41,7 +44,8 @@ int dispatch(std::vector<std::string> arguments) {
         return 0;
     }
     if (std::find(std::begin(kLater), std::end(kLater), verb) != std::end(kLater)) {
-        throw InputError(fmt::format("memwall {}: this version does not have this verb yet; it has run and device", verb));
+        throw InputError(
+            fmt::format("memwall {}: this version does not have this verb yet; it has run and device", verb));
     }
     throw InputError("memwall", fmt::format("\"{}\"", verb), "run, device");
 }
@@ -66,7 +70,11 @@ ConfigDirs find_configs() {
 
 int main_of(int argc, const char* const* argv) {
     try {
-        return dispatch({argv + 1, argv + argc});
+        const int status = dispatch({argv + 1, argv + argc});
+        // What is still in the buffer may meet a full disk: then the answer was lost, and a script must know.
+        if (std::fflush(stdout) != 0)
+            throw HostError(fmt::format("standard output: cannot be written: {}", std::strerror(errno)));
+        return status;
     } catch (const Error& error) {
         fmt::print(stderr, "memwall: {}\n", error.what());
         return error.exit_status();

@@ -20,7 +20,8 @@ int device_verb(std::vector<std::string> arguments) {
     auto* list = app.add_subcommand("list", "names and descriptions");
     auto* show = app.add_subcommand("show", "every number with its unit, kind and source, and what follows from them");
     auto* graph = app.add_subcommand("graph", "the floorplan as Graphviz or SVG");
-    auto* probe = app.add_subcommand("probe", "capacity, latency and bandwidth of each level, simulated, beside published measurements");
+    auto* probe = app.add_subcommand(
+        "probe", "capacity, latency and bandwidth of each level, simulated, beside published measurements");
     for (auto* sub : {show, graph, probe}) {
         sub->add_option("device", name, "device by name or path")->required();
         sub->add_option("--set", sets, "/json/pointer=value")->allow_extra_args(false);
@@ -29,7 +30,8 @@ int device_verb(std::vector<std::string> arguments) {
     graph->add_flag("--svg", svg, "a drawing of die and package");
     graph->add_option("--out", out, "file instead of standard output");
     probe->add_option("--only", only, "only the probes whose name contains this");
-    probe->add_option("--json", json, "also write the lines to a file, or - for standard output and nothing else there");
+    probe->add_option("--json", json,
+                      "also write the lines to a file, or - for standard output and nothing else there");
     if (const auto status = parse(app, std::move(arguments))) return *status;
 
     const ConfigDirs configs = find_configs();

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
 #include <optional>
 #include <string>
 #include <vector>

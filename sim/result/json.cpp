@@ -9,11 +9,18 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// Numbers that a person reads: six significant digits after rounding, exact integers as they are.
+/// Numbers that a person reads: eight significant digits; what is not finite would be no JSON.
 double tidy(double value) {
     if (value == 0 || !std::isfinite(value)) return 0;
     const double scale = std::pow(10.0, 8 - std::ceil(std::log10(std::abs(value))));
     return std::round(value * scale) / scale;
+}
+
+/// Counts as integers, while they fit.
+Json count(double value) {
+    constexpr double kExact = 9.0e15;  // below 2^53
+    if (value < kExact) return static_cast<std::int64_t>(std::llround(value));
+    return value;
 }
 
 Json workload_json(const RunDescription& run) {
@@ -36,7 +43,7 @@ Json op_json(const OpResult& op) {
                  {"start_us", tidy(op.start_us)},
                  {"time_us", tidy(op.time_us)},
                  {"gap_us", tidy(op.gap_us)},
-                 {"flops", op.flops},
+                 {"flops", count(op.flops)},
                  {"tflops", tidy(op.tflops)},
                  {"dram_bytes", op.dram_read_bytes + op.dram_write_bytes},
                  {"dram_read_bytes", op.dram_read_bytes},
@@ -63,14 +70,25 @@ Json schedule_json(const RunDescription& run) {
         if (main == nullptr || run.kernels[k].flops > main->flops) main = &run.kernels[k];
     }
     if (main == nullptr || main->stages == 0) return nullptr;
-    return {{"kernel", main->name}, {"tile", main->tile}, {"stages", main->stages}, {"split", main->split}, {"ctas", main->ctas}};
+    return {{"kernel", main->name},
+            {"tile", main->tile},
+            {"stages", main->stages},
+            {"split", main->split},
+            {"ctas", main->ctas}};
 }
 
 Json channels_json(const Observations& seen) {
     Json list = Json::array();
     for (const ChannelObservation& c : seen.channels) {
-        list.push_back({{"stack", c.stack}, {"pseudo_channel", c.pseudo_channel}, {"read_bytes", c.read_bytes}, {"write_bytes", c.write_bytes}, {"row_hits", c.row_hits},
-                        {"row_misses", c.row_misses}, {"row_conflicts", c.row_conflicts}, {"activates", c.activates}, {"refreshes", c.refreshes}});
+        list.push_back({{"stack", c.stack},
+                        {"pseudo_channel", c.pseudo_channel},
+                        {"read_bytes", c.read_bytes},
+                        {"write_bytes", c.write_bytes},
+                        {"row_hits", c.row_hits},
+                        {"row_misses", c.row_misses},
+                        {"row_conflicts", c.row_conflicts},
+                        {"activates", c.activates},
+                        {"refreshes", c.refreshes}});
     }
     return list;
 }
@@ -79,7 +97,7 @@ Json channels_json(const Observations& seen) {
 
 std::string to_json(const RunDescription& run, const RunResult& r, const Observations& seen) {
     const Counters& c = r.counters;
-    const auto dram_bytes = static_cast<double>(c.dram_read_bytes + c.dram_write_bytes);
+    const double gbps = static_cast<double>(c.dram_read_bytes + c.dram_write_bytes) / r.time_us * 1e-3;
     Json json;
     json["schema"] = "memwall-result/1";
     json["device"] = run.device;
@@ -89,20 +107,39 @@ std::string to_json(const RunDescription& run, const RunResult& r, const Observa
     json["sm_cycles"] = static_cast<std::int64_t>(std::llround(r.sm_cycles));
     json["sm_clock_mhz"] = run.sm_clock_mhz;
     json["tokens_per_s"] = tidy(r.tokens_per_s);
-    json["flops"] = r.flops;
+    json["flops"] = count(r.flops);
     json["tflops"] = tidy(r.tflops);
     json["arithmetic_intensity"] = tidy(r.arithmetic_intensity);
-    json["dram"] = {{"read_bytes", c.dram_read_bytes}, {"write_bytes", c.dram_write_bytes}, {"gbps", tidy(dram_bytes / r.time_us * 1e-3)},
-                    {"fraction_of_peak", tidy(dram_bytes / r.time_us * 1e-3 / run.hbm_peak_gbps)}, {"row_hit_rate", tidy(r.row_hit_rate)}, {"refresh_fraction", tidy(r.refresh_fraction)},
-                    {"activates", c.dram_activates}, {"row_conflicts", c.dram_row_conflicts}, {"channels", channels_json(seen)}};
-    json["l2"] = {{"read_bytes", c.l2_read_bytes}, {"write_bytes", c.l2_write_bytes}, {"hit_rate", tidy(r.l2_hit_rate)}, {"near_bytes", c.l2_near_bytes}, {"far_bytes", c.l2_far_bytes},
-                  {"far_hit_bytes", c.l2_far_hit_bytes}, {"coalesced_bytes", c.l2_coalesced_bytes}, {"writeback_bytes", c.l2_writeback_bytes}, {"link_bytes", c.link_bytes}};
-    json["smem"] = {{"bytes", c.smem_bytes}, {"bytes_per_cycle_per_sm", tidy(static_cast<double>(c.smem_bytes) / r.sm_cycles / run.sms)},
-                    {"busy_fraction", tidy(static_cast<double>(c.smem_bytes) / run.smem_bytes_per_cycle / r.sm_cycles / run.sms)}};
+    json["dram"] = {{"read_bytes", c.dram_read_bytes},
+                    {"write_bytes", c.dram_write_bytes},
+                    {"gbps", tidy(gbps)},
+                    {"fraction_of_peak", tidy(gbps / run.hbm_peak_gbps)},
+                    {"row_hit_rate", tidy(r.row_hit_rate)},
+                    {"refresh_fraction", tidy(r.refresh_fraction)},
+                    {"activates", c.dram_activates},
+                    {"row_conflicts", c.dram_row_conflicts},
+                    {"channels", channels_json(seen)}};
+    json["l2"] = {{"read_bytes", c.l2_read_bytes},
+                  {"write_bytes", c.l2_write_bytes},
+                  {"hit_rate", tidy(r.l2_hit_rate)},
+                  {"near_bytes", c.l2_near_bytes},
+                  {"far_bytes", c.l2_far_bytes},
+                  {"far_hit_bytes", c.l2_far_hit_bytes},
+                  {"coalesced_bytes", c.l2_coalesced_bytes},
+                  {"writeback_bytes", c.l2_writeback_bytes},
+                  {"link_bytes", c.link_bytes}};
+    json["smem"] = {
+        {"bytes", c.smem_bytes},
+        {"bytes_per_cycle_per_sm", tidy(static_cast<double>(c.smem_bytes) / r.sm_cycles / run.sms)},
+        {"busy_fraction", tidy(static_cast<double>(c.smem_bytes) / run.smem_bytes_per_cycle / r.sm_cycles / run.sms)}};
     json["tensor"] = {{"busy_fraction", tidy(r.tensor_busy)}};
     json["roofline_us"] = {{"compute", tidy(r.roofline_compute_us)}, {"memory", tidy(r.roofline_memory_us)}};
-    json["tile_lifetime"] = {{"hbm", tidy(r.lifetime.hbm)}, {"interposer", tidy(r.lifetime.interposer)}, {"l2", tidy(r.lifetime.l2)}, {"crossbar", tidy(r.lifetime.crossbar)},
-                             {"smem_wait", tidy(r.lifetime.smem_wait)}, {"compute", tidy(r.lifetime.compute)}};
+    json["tile_lifetime"] = {{"hbm", tidy(r.lifetime.hbm)},
+                             {"interposer", tidy(r.lifetime.interposer)},
+                             {"l2", tidy(r.lifetime.l2)},
+                             {"crossbar", tidy(r.lifetime.crossbar)},
+                             {"smem_wait", tidy(r.lifetime.smem_wait)},
+                             {"compute", tidy(r.lifetime.compute)}};
     json["waterfall_us"] = Json::array();
     for (const Loss& loss : r.waterfall) json["waterfall_us"].push_back({{"cause", loss.cause}, {"us", loss.us}});
     if (run.layers > 0) {
@@ -110,14 +147,20 @@ std::string to_json(const RunDescription& run, const RunResult& r, const Observa
         json["layers_simulated"] = run.layers_simulated;
     }
     if (seen.chase.accesses > 0) {
-        json["chase"] = {{"mean_cycles", tidy(seen.chase.mean_cycles)}, {"p10_cycles", tidy(seen.chase.p10_cycles)}, {"p50_cycles", tidy(seen.chase.p50_cycles)},
-                         {"p90_cycles", tidy(seen.chase.p90_cycles)}, {"accesses", seen.chase.accesses}};
+        json["chase"] = {{"mean_cycles", tidy(seen.chase.mean_cycles)},
+                         {"p10_cycles", tidy(seen.chase.p10_cycles)},
+                         {"p50_cycles", tidy(seen.chase.p50_cycles)},
+                         {"p90_cycles", tidy(seen.chase.p90_cycles)},
+                         {"accesses", seen.chase.accesses}};
     }
     json["ops"] = Json::array();
     for (const OpResult& op : r.ops) json["ops"].push_back(op_json(op));
     json["parts"] = Json::array();
-    for (const PartTraffic& part : seen.parts) json["parts"].push_back({{"name", part.name}, {"bytes_in", part.bytes_in}, {"bytes_out", part.bytes_out}});
-    json["host"] = {{"wall_s", tidy(run.wall_s)}, {"events", seen.events}, {"activations", seen.activations}, {"lines", seen.lines}, {"max_rss_bytes", run.max_rss_bytes}, {"version", run.version}};
+    for (const PartTraffic& part : seen.parts)
+        json["parts"].push_back({{"name", part.name}, {"bytes_in", part.bytes_in}, {"bytes_out", part.bytes_out}});
+    json["host"] = {{"wall_s", tidy(run.wall_s)},         {"events", seen.events},
+                    {"activations", seen.activations},    {"lines", seen.lines},
+                    {"max_rss_bytes", run.max_rss_bytes}, {"version", run.version}};
     return json.dump(1) + "\n";
 }
 

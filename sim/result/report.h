@@ -1,4 +1,5 @@
-// A run's result as text: the JSON of the contract, a table for a person, a CSV of its operations, a timeline for Perfetto.
+// A run's result as text: the JSON of the contract, a table for a person, a CSV of its operations.
+// (The timeline is a file of its own: timeline.h.)
 #pragma once
 
 #include <string>
@@ -15,9 +16,5 @@ std::string to_table(const RunDescription& run, const RunResult& result);
 
 /// One line per operation as simulated, with a header.
 std::string to_csv(const RunResult& result);
-
-/// Chrome trace events, as ui.perfetto.dev opens them: kernels and launch gaps, and for each watched SM its CTA slots, the
-/// tensor cores, vector work and waits.
-std::string to_timeline(const RunDescription& run, const Observations& seen);
 
 }  // namespace memwall::result

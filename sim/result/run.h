@@ -15,7 +15,7 @@ namespace memwall::result {
 struct KernelInfo {
     std::string name, op;
     double flops = 0;
-    double peak_flops_per_us = 0;          ///< of the units that its arithmetic uses, at the run's clock
+    double peak_flops_per_us = 0;  ///< of the units that its arithmetic uses, at the run's clock
     std::uint64_t compulsory_read_bytes = 0, compulsory_write_bytes = 0;
     std::array<int, 3> tile{};
     int stages = 0, split = 1;
@@ -26,16 +26,17 @@ struct KernelInfo {
 /// What was run, on what. Filled in by the command line; no JSON, no trace.
 struct RunDescription {
     std::string device, version;
-    std::vector<std::pair<std::string, std::string>> workload;   ///< op or model and its parameters, in order
-    std::vector<KernelInfo> kernels;       ///< of the whole trace
-    std::size_t first_counted = 0;         ///< kernels before it only warmed up
+    std::vector<std::pair<std::string, std::string>> workload;  ///< op or model and its parameters, in order
+    std::vector<KernelInfo> kernels;                            ///< of the whole trace
+    std::size_t first_counted = 0;                              ///< kernels before it only warmed up
     double sm_clock_mhz = 0;
     int sms = 0;
     int pseudo_channels = 0;
     double hbm_peak_gbps = 0;
     double smem_bytes_per_cycle = 0, vector_lanes = 0;
-    double l2_peak_gbps = 0;               ///< what the GPC ports pass
-    double tokens = 0;                     ///< produced or processed; 0: none
+    double l2_peak_gbps = 0;        ///< what the slices' ports pass
+    double crossbar_peak_gbps = 0;  ///< what the GPCs' ports pass
+    double tokens = 0;              ///< produced or processed; 0: none
     std::int64_t layers = 0, layers_simulated = 0;
     /// Extrapolation of identical layers: the kernels [steady_begin, steady_end) stand for `steady_times` repetitions.
     std::size_t steady_begin = 0, steady_end = 0;
@@ -45,7 +46,8 @@ struct RunDescription {
 };
 
 struct OpResult {
-    std::string name, op, bound;
+    std::string name, op;
+    std::string bound;  ///< hbm l2 crossbar smem tensor vector sfu, or latency or launch: see bound_of
     double start_us = 0, time_us = 0, gap_us = 0;
     double flops = 0, tflops = 0;
     std::uint64_t dram_read_bytes = 0, dram_write_bytes = 0, l2_bytes = 0, smem_bytes = 0;
@@ -54,7 +56,7 @@ struct OpResult {
     std::array<int, 3> tile{};
     int stages = 0, split = 1;
     std::int64_t ctas = 0;
-    double times = 1;                      ///< how often it counts (extrapolated layers)
+    double times = 1;  ///< how often it counts (extrapolated layers)
 };
 
 struct Loss {
@@ -69,12 +71,13 @@ struct Lifetime {
 struct RunResult {
     double time_us = 0, sm_cycles = 0;
     double flops = 0, tflops = 0, arithmetic_intensity = 0, tokens_per_s = 0;
+    /// FLOPs over peak; DRAM bytes (those moved or the compulsory ones, whichever are fewer) over peak.
     double roofline_compute_us = 0, roofline_memory_us = 0;
     double tensor_busy = 0, row_hit_rate = 0, refresh_fraction = 0, l2_hit_rate = 0;
-    Counters counters;                     ///< of the counted part, extrapolated
-    Lifetime lifetime;                     ///< fractions that add up to 1
+    Counters counters;  ///< of the counted part, extrapolated
+    Lifetime lifetime;  ///< fractions that add up to 1
     std::vector<OpResult> ops;
-    std::vector<Loss> waterfall;           ///< adds up to time_us
+    std::vector<Loss> waterfall;  ///< adds up to time_us
 };
 
 /// Throws ModelError when a law is broken: a result beats its roofline, or the waterfall does not add up.

@@ -19,12 +19,22 @@ enum Phase { kGap, kRamp, kSteady, kTail, kPhases };
 /// What happened in one kind of phase, over the whole run.
 struct PhaseSum {
     double us = 0;
+    double arithmetic_us = 0;  ///< mean over the SMs
     Counters used;
 };
 
+using Phases = std::array<PhaseSum, kPhases>;
+
+/// What SMs spent on arithmetic, in the units that the kernel's compute roofline is about.
+double arithmetic_us(const RunDescription& run, const KernelInfo& kernel, const Counters& used) {
+    const double busy_ps =
+        kernel.tensor_cores ? used.tensor_busy_ps : used.tensor_busy_ps + used.vector_busy_ps + used.sfu_busy_ps;
+    return busy_ps / (kPsPerUs * run.sms);
+}
+
 /// Elapsed time and counters of each phase; overlapping kernels are clipped to what the one before left.
-std::array<PhaseSum, kPhases> sum_phases(const RunDescription& run, const Observations& seen) {
-    std::array<PhaseSum, kPhases> sums;
+Phases sum_phases(const RunDescription& run, const Observations& seen) {
+    Phases sums;
     Ps reached = seen.kernels[run.first_counted].first_cta;
     Counters at_reached = seen.kernels[run.first_counted].at[1];
     for (std::size_t k = run.first_counted; k < seen.kernels.size(); ++k) {
@@ -34,15 +44,33 @@ std::array<PhaseSum, kPhases> sum_phases(const RunDescription& run, const Observ
         for (int phase = 0; phase < kPhases; ++phase) {
             const Ps until = moments[phase];
             if (until <= reached) continue;
-            PhaseSum& sum = sums[static_cast<std::size_t>(phase)];
+            // A kernel that brings no tile to shared memory (a chase, an empty launch) is at work from its first CTA
+            // on.
+            const bool at_work = phase == kRamp && kernel.first_data >= kernel.drain;
+            PhaseSum& sum = sums[static_cast<std::size_t>(at_work ? kSteady : phase)];
             sum.us += (until - reached).us() * times;
             const Counters used = kernel.at[static_cast<std::size_t>(phase) + 1] - at_reached;
+            sum.arithmetic_us += arithmetic_us(run, run.kernels[k], used) * times;
             for (int i = 0; i < static_cast<int>(times); ++i) sum.used += used;
             reached = until;
             at_reached = kernel.at[static_cast<std::size_t>(phase) + 1];
         }
     }
     return sums;
+}
+
+using PhaseTimes = std::array<double, kPhases>;
+
+/// Elapsed less busy, by phase; what is busier than its phase is long goes to the next one.
+PhaseTimes idle_times(const Phases& phases, const PhaseTimes& busy_us) {
+    PhaseTimes idle{};
+    double carried = 0;
+    for (std::size_t phase = 0; phase < kPhases; ++phase) {
+        const double left = phases[phase].us - busy_us[phase] - carried;
+        idle[phase] = std::max(left, 0.0);
+        carried = std::max(-left, 0.0);
+    }
+    return idle;
 }
 
 /// Shares `us` of a steady phase out over where its loads spent their time.
@@ -54,57 +82,65 @@ void share_latency(std::vector<Loss>& losses, double us, const TileLifetime& lif
                                                                {"exposed latency: crossbar", life.crossbar}}};
     double sum = 0;
     for (const auto& [name, time] : parts) sum += time;
-    for (const auto& [name, time] : parts) losses.push_back({name, sum > 0 ? us * time / sum : us / static_cast<double>(parts.size())});
+    if (sum <= 0) {
+        losses.push_back({"exposed latency", us});  // stores alone, or nothing but barriers
+        return;
+    }
+    for (const auto& [name, time] : parts) losses.push_back({name, us * time / sum});
 }
 
-std::vector<Loss> memory_losses(const RunDescription& run, const RunResult& result, const std::array<PhaseSum, kPhases>& phases) {
+void add_idle_ends(std::vector<Loss>& losses, const PhaseTimes& idle) {
+    losses.push_back({"launch gaps", idle[kGap]});
+    losses.push_back({"ramp-up", idle[kRamp]});
+    losses.push_back({"tail and load imbalance", idle[kTail]});
+}
+
+std::vector<Loss> memory_losses(const RunDescription& run, const RunResult& result, const Phases& phases) {
     const double per_us = kPsPerUs * run.pseudo_channels;
-    Counters all;
-    for (const PhaseSum& phase : phases) all += phase.used;
+    HbmTime all;
+    PhaseTimes busy_us{};
+    for (std::size_t phase = 0; phase < kPhases; ++phase) {
+        const HbmTime& h = phases[phase].used.hbm;
+        all += h;
+        busy_us[phase] = (h.data_ps + h.bank_ps + h.refresh_ps + h.turnaround_ps) / per_us;
+    }
     std::vector<Loss> losses = {{"bytes at peak bandwidth", result.roofline_memory_us}};
-    losses.push_back({"bank conflicts and activates", all.hbm.bank_ps / per_us});
-    losses.push_back({"refresh", all.hbm.refresh_ps / per_us});
-    losses.push_back({"read-write turnaround", all.hbm.turnaround_ps / per_us});
-    const auto idle = [&](Phase phase) {
-        const PhaseSum& sum = phases[static_cast<std::size_t>(phase)];
-        const HbmTime& h = sum.used.hbm;
-        return sum.us - (h.data_ps + h.bank_ps + h.refresh_ps + h.turnaround_ps) / per_us;
-    };
-    losses.push_back({"launch gaps", idle(kGap)});
-    losses.push_back({"ramp-up", idle(kRamp)});
-    losses.push_back({"tail and load imbalance", idle(kTail)});
+    losses.push_back({"extra traffic", std::max(0.0, all.data_ps / per_us - result.roofline_memory_us)});
+    losses.push_back({"bank conflicts and activates", all.bank_ps / per_us});
+    losses.push_back({"refresh", all.refresh_ps / per_us});
+    losses.push_back({"read-write turnaround", all.turnaround_ps / per_us});
+    const PhaseTimes idle = idle_times(phases, busy_us);
+    add_idle_ends(losses, idle);
     // In the steady phase memory idles because SMs compute, or because their loads' latency is not covered.
-    const PhaseSum& steady = phases[kSteady];
-    const double steady_idle = idle(kSteady);
-    const double busy = (steady.used.tensor_busy_ps + steady.used.vector_busy_ps + steady.used.sfu_busy_ps) / (kPsPerUs * run.sms);
-    const double waiting = steady.used.wait_data_ps / (kPsPerUs * run.sms);
-    const double computing = std::clamp(busy / std::max(busy + waiting, 1e-9), 0.0, 1.0);
-    losses.push_back({"exposed compute", steady_idle * computing});
-    share_latency(losses, steady_idle * (1 - computing), steady.used.life);
+    const Counters& steady = phases[kSteady].used;
+    const double busy = steady.tensor_busy_ps + steady.vector_busy_ps + steady.sfu_busy_ps;
+    const double computing = busy > 0 ? busy / (busy + steady.wait_data_ps) : 0;
+    losses.push_back({"exposed compute", idle[kSteady] * computing});
+    share_latency(losses, idle[kSteady] * (1 - computing), steady.life);
     return losses;
 }
 
-std::vector<Loss> compute_losses(const RunDescription& run, const RunResult& result, const std::array<PhaseSum, kPhases>& phases) {
+std::vector<Loss> compute_losses(const RunResult& result, const Phases& phases) {
+    PhaseTimes busy_us{};
+    double all_busy = 0, all_idle = 0;
+    for (std::size_t phase = 0; phase < kPhases; ++phase) {
+        busy_us[phase] = phases[phase].arithmetic_us;
+        all_busy += busy_us[phase];
+    }
+    PhaseTimes idle = idle_times(phases, busy_us);
+    for (const double us : idle) all_idle += us;
+    const double beyond = all_busy - result.roofline_compute_us;
+    if (beyond < 0 && all_idle > 0) {
+        for (double& us : idle) us *= std::max(0.0, all_idle + beyond) / all_idle;
+    }
     std::vector<Loss> losses = {{"FLOPs at peak rate", result.roofline_compute_us}};
-    // Tensor work beyond the useful FLOPs: edge tiles and padding.
-    double busy_us = 0;
-    for (const PhaseSum& phase : phases) busy_us += phase.used.tensor_busy_ps / (kPsPerUs * run.sms);
-    const double padding = std::max(0.0, busy_us - result.roofline_compute_us);
-    losses.push_back({"padding of edge tiles", padding});
-    const auto idle = [&](Phase phase) {
-        const PhaseSum& sum = phases[static_cast<std::size_t>(phase)];
-        return sum.us - sum.used.tensor_busy_ps / (kPsPerUs * run.sms);
-    };
-    losses.push_back({"launch gaps", idle(kGap)});
-    losses.push_back({"ramp-up", idle(kRamp)});
-    losses.push_back({"tail and load imbalance", idle(kTail)});
-    const PhaseSum& steady = phases[kSteady];
-    const double steady_idle = idle(kSteady);
-    const double vector = (steady.used.vector_busy_ps + steady.used.sfu_busy_ps) / (kPsPerUs * run.sms);
-    const double waiting = steady.used.wait_data_ps / (kPsPerUs * run.sms);
-    const double share = vector / std::max(vector + waiting, 1e-9);
-    losses.push_back({"vector work, epilogues and softmax", steady_idle * share});
-    losses.push_back({"waiting for data, shared memory and barriers", steady_idle * (1 - share)});
+    losses.push_back({"padding and masked arithmetic", std::max(0.0, beyond)});
+    add_idle_ends(losses, idle);
+    const Counters& steady = phases[kSteady].used;
+    const double vector = steady.vector_busy_ps + steady.sfu_busy_ps;
+    const double share = vector > 0 ? vector / (vector + steady.wait_data_ps) : 0;
+    losses.push_back({"vector work, epilogues and softmax", idle[kSteady] * share});
+    losses.push_back({"waiting for data, shared memory and barriers", idle[kSteady] * (1 - share)});
     return losses;
 }
 
@@ -113,7 +149,7 @@ std::vector<Loss> compute_losses(const RunDescription& run, const RunResult& res
 std::vector<Loss> waterfall(const RunDescription& run, const Observations& seen, const RunResult& result) {
     const auto phases = sum_phases(run, seen);
     const bool compute = result.roofline_compute_us > result.roofline_memory_us;
-    auto losses = compute ? compute_losses(run, result, phases) : memory_losses(run, result, phases);
+    auto losses = compute ? compute_losses(result, phases) : memory_losses(run, result, phases);
     double sum = 0;
     for (const Loss& loss : losses) sum += loss.us;
     const double residue = result.time_us - sum;

@@ -1,17 +1,24 @@
 // From the roofline to the simulated time, each loss once.
 //
-// The reference is the resource whose roofline is the larger. When it is memory, the time of all pseudo-channels is looked
-// at: every picosecond of each is spent transferring, waiting for a bank, a refresh or a turn of the bus, or idle. Divided
-// by the number of channels these are microseconds that add up to the elapsed time. When it is compute, the same is done
-// with the SMs' tensor cores (or, where the arithmetic is not theirs, with the time that the arithmetic takes at peak).
+// The reference is the resource whose roofline is the larger. When it is memory, the time of all pseudo-channels is
+// looked at: every picosecond of each is spent transferring, waiting for a bank, a refresh or a turn of the bus, or
+// idle. Divided by the number of channels these are microseconds that add up to the elapsed time. Transfers beyond the
+// roofline's bytes (what was read twice, or written back and read again) are "extra traffic".
+//
+// When it is compute, the same is done with the time in which the SMs do arithmetic: the tensor cores' in kernels that
+// use them, the vector units' and the SFU's in the others. Arithmetic beyond the useful FLOPs is padding of edge tiles
+// and what a mask throws away. Where the counters saw less arithmetic than the FLOPs take at peak (FLOPs that a step
+// does not book), the idle time is reduced in proportion, so that each microsecond is still counted once.
 //
 // What the reference resource spends idle is put down to the phase of the kernel in which it happens:
 //   launch gap   [the previous kernel's end, first CTA dispatched)
-//   ramp-up      [first CTA, first tile landed)
-//   tail         [first SM without work, end): load imbalance and the last tiles' way
-//   in between   shared out: time that SMs computed while nothing was asked of memory ("exposed compute"), and the rest
-//                by where loads spent their time: memory's queue, the interposer, L2, the far partition's link, crossbar.
-// Phases of kernels that overlap (dependent launches) are clipped to be disjoint.
+//   ramp-up      [first CTA, first tile landed); none where no tile lands
+//   tail         [first SM without work, end): load imbalance, wave quantisation and the last tiles' way
+//   in between   shared out. Memory: time that SMs computed while nothing was asked of memory ("exposed compute"), and
+//                the rest by where loads spent their time: memory's queue, the interposer, L2, the far partition's
+//                link, crossbar. Compute: vector work, and waiting for data.
+// Phases of kernels that overlap (dependent launches) are clipped to be disjoint. Work is booked when it begins: what a
+// phase is too short for is carried to the next.
 #pragma once
 
 #include <vector>

@@ -108,7 +108,10 @@ private:
         bool acquired = false;
         std::int64_t loaded = 0;  // bytes since the acquire
         std::int64_t held = 0;
-        bool operator==(const RingUse&) const = default;
+    };
+    struct Open {
+        std::vector<RingUse> rings;  // where the loop began
+        std::int64_t turns;          // of it, as far as they are the same everywhere
     };
 
     [[nodiscard]] std::string where() const {
@@ -158,17 +161,23 @@ private:
         if (s.count_limit) check_variables(*s.count_limit);
         require(open_.size() < kLoopDepth, where(), fmt::format("loops nested {} deep", open_.size() + 1),
                 fmt::format("at most {}", kLoopDepth));
-        open_.push_back(rings_);
+        const bool fixed = !s.count_limit && s.count.coefficient == Affine().coefficient;
+        open_.push_back({rings_, fixed ? std::max<std::int64_t>(1, s.count.constant) : 1});
     }
 
     void end_loop() {
         require(!open_.empty(), where(), "a loop_end without its loop_begin", "matched loops");
+        const Open& open = open_.back();
         for (std::size_t r = 0; r < rings_.size(); ++r) {
-            const RingUse &before = open_.back()[r], &after = rings_[r];
-            require(before == after, where(),
+            const RingUse& before = open.rings[r];
+            RingUse& after = rings_[r];
+            require(before.acquired == after.acquired && before.held == after.held, where(),
                     fmt::format("a loop that begins with {} and ends with {} held stages of ring '{}'{}", before.held,
                                 after.held, k_.rings[r].name, before.acquired != after.acquired ? ", one open" : ""),
                     "as many waits as releases, and acquires as commits, in each turn");
+            // Loads of an outer stage happen in every turn.
+            if (after.acquired) after.loaded += (after.loaded - before.loaded) * (open.turns - 1);
+            check_fits(r);
         }
         open_.pop_back();
     }
@@ -192,12 +201,18 @@ private:
                 use.loaded = 0;
                 break;
             case StepKind::wait_full:
-                ++use.held;
+                hold(use, k_.rings[static_cast<std::size_t>(s.ring)]);
                 break;
             default:
                 require(use.held > 0, where(), "no held stage", "a wait_full before each release");
                 --use.held;
         }
+    }
+
+    void hold(RingUse& use, const Ring& ring) {
+        ++use.held;
+        require(use.held <= ring.stages, where(), fmt::format("{} stages held of ring '{}'", use.held, ring.name),
+                fmt::format("at most its {}: the next is never filled", ring.stages));
     }
 
     void check_move(const Step& s) {
@@ -217,13 +232,18 @@ private:
         RingUse& use = ring_of(s);
         require(use.acquired, where(), "no acquired stage", "an acquire before each load");
         use.loaded += bits / 8;
-        const Ring& ring = k_.rings[static_cast<std::size_t>(s.ring)];
-        require(use.loaded <= ring.stage_bytes, where(), fmt::format("{} bytes loaded into a stage", use.loaded),
-                fmt::format("at most the {} bytes of a stage of ring '{}'", ring.stage_bytes, ring.name));
+        check_fits(static_cast<std::size_t>(s.ring));
         require(s.multicast_ctas >= 1 && s.multicast_stride >= 1 &&
                     k_.work.cluster % (s.multicast_ctas * s.multicast_stride) == 0,
                 where(), fmt::format("a multicast to {} CTAs with stride {}", s.multicast_ctas, s.multicast_stride),
                 fmt::format("groups that divide the cluster of {}", k_.work.cluster));
+    }
+
+    void check_fits(std::size_t r) const {
+        const Ring& ring = k_.rings[r];
+        require(rings_[r].loaded <= ring.stage_bytes, where(),
+                fmt::format("{} bytes loaded into a stage", rings_[r].loaded),
+                fmt::format("at most the {} bytes of a stage of ring '{}'", ring.stage_bytes, ring.name));
     }
 
     void check_mma(const MmaShape& m) {
@@ -262,7 +282,7 @@ private:
     const Kernel& k_;
     const Role& role_;
     std::vector<RingUse> rings_;
-    std::vector<std::vector<RingUse>> open_;  // by open loop: the rings where it began
+    std::vector<Open> open_;
     std::size_t at_ = 0;
 };
 

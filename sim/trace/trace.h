@@ -1,5 +1,5 @@
-// What kernels do, tile by tile, before anyone says how long it takes. Plain data: a trace file (memwall-trace/1) is its
-// serialisation. Loops are kept as loops, so the trace of a 70B layer is a few kilobytes.
+// What kernels do, tile by tile, before anyone says how long it takes. Plain data: a trace file (memwall-trace/1) is
+// its serialisation. Loops are kept as loops, so the trace of a 70B layer is a few kilobytes.
 //
 // A Trace is a list of kernels in stream order over a set of tensors. A kernel is a grid of CTAs that all run the same
 // few *roles* (a producer warp, some consumer warpgroups). A role is a short list of steps with loops; its tile
@@ -53,9 +53,9 @@ struct Tensor {
 /// Variables 0..kWorkDims-1 are the work item's coordinates; then come the loop counters, by loop depth.
 inline constexpr int kWorkDims = 4;
 inline constexpr int kLoopDepth = 4;
-inline constexpr int kVarCta = kWorkDims + kLoopDepth;       ///< the CTA's index in the grid
-inline constexpr int kVarClusterRank = kVarCta + 1;          ///< the CTA's rank in its cluster
-inline constexpr int kVarInstance = kVarCta + 2;             ///< which instance of its role (warpgroup index)
+inline constexpr int kVarCta = kWorkDims + kLoopDepth;  ///< the CTA's index in the grid
+inline constexpr int kVarClusterRank = kVarCta + 1;     ///< the CTA's rank in its cluster
+inline constexpr int kVarInstance = kVarCta + 2;        ///< which instance of its role (warpgroup index)
 inline constexpr int kVars = kVarInstance + 1;
 
 struct Affine {
@@ -75,33 +75,34 @@ struct Affine {
 };
 
 enum class StepKind : std::uint8_t {
-    loop_begin,  ///< `count` iterations (at least 0; min over `count` and `count_limit`), counter in variable kWorkDims+depth
+    loop_begin,  ///< `count` iterations (at least 0; min over `count` and `count_limit`), counter in variable
+                 ///< kWorkDims+depth
     loop_end,
-    acquire,     ///< wait until the role's next stage of `ring` is empty
-    load,        ///< bring `box` of `tensor` at `origin` into the acquired stage of `ring`
-    commit,      ///< arm the stage's full barrier with the bytes of the loads since `acquire`
-    wait_full,   ///< wait until the role's next stage of `ring` is full
-    release,     ///< arrive on the empty barrier of the oldest stage that this role holds
-    mma,         ///< asynchronous tensor-core work on `mma`; completes in order
-    wait_mma,    ///< wait until at most `count` of this role's mma steps are unfinished
-    vector,      ///< work of the vector units, SFU and shared memory, `vec`
-    store,       ///< write `box` of `tensor` at `origin` (asynchronous)
-    reduce,      ///< like store, but added into L2 (split-K)
-    wait_stores, ///< wait until this role's stores have been accepted by L2
-    sync_cta,    ///< barrier among all roles of the CTA
+    acquire,      ///< wait until the role's next stage of `ring` is empty
+    load,         ///< bring `box` of `tensor` at `origin` into the acquired stage of `ring`
+    commit,       ///< arm the stage's full barrier with the bytes of the loads since `acquire`
+    wait_full,    ///< wait until the role's next stage of `ring` is full
+    release,      ///< arrive on the empty barrier of the oldest stage that this role holds
+    mma,          ///< asynchronous tensor-core work on `mma`; completes in order
+    wait_mma,     ///< wait until at most `count` of this role's mma steps are unfinished
+    vector,       ///< work of the vector units, SFU and shared memory, `vec`
+    store,        ///< write `box` of `tensor` at `origin` (asynchronous)
+    reduce,       ///< like store, but added into L2 (split-K)
+    wait_stores,  ///< wait until this role's stores have been accepted by L2
+    sync_cta,     ///< barrier among all roles of the CTA
     sync_cluster,
-    wait_dependency,  ///< griddepcontrol.wait: until the previous kernel has completed and its writes are visible
+    wait_dependency,     ///< griddepcontrol.wait: until the previous kernel has completed and its writes are visible
     trigger_dependents,  ///< griddepcontrol.launch_dependents: the next kernel's CTAs may be dispatched
-    chase,       ///< `count` dependent accesses, see ChaseShape
+    chase,               ///< `count` dependent accesses, see ChaseShape
 };
 [[nodiscard]] const char* name_of(StepKind kind);
 /// Nullopt when `name` is no step.
 [[nodiscard]] std::optional<StepKind> step_kind_from(const std::string& name);
 
 enum class LoadPath : std::uint8_t {
-    tma,      ///< bulk tensor copy by the TMA engine
-    plain,    ///< ld.global by the threads of the role, past L1 (ld.cg)
-    plain_l1, ///< ld.global through L1 (ld.ca)
+    tma,       ///< bulk tensor copy by the TMA engine
+    plain,     ///< ld.global by the threads of the role, past L1 (ld.cg)
+    plain_l1,  ///< ld.global through L1 (ld.ca)
 };
 
 /// Tensor-core work: one wgmma group m x n x k, issued as instructions m64 n k(32 bytes) by one warpgroup.
@@ -113,9 +114,9 @@ struct MmaShape {
 
 /// Work outside the tensor cores, for the whole role instance, per execution of the step.
 struct VectorShape {
-    double fp32_ops = 0;    ///< fp32 lane-operations (an FMA is one)
-    double sfu_ops = 0;     ///< exponentials, reciprocals, square roots
-    double smem_bytes = 0;  ///< shared-memory bytes read or written by the threads
+    double fp32_ops = 0;        ///< fp32 lane-operations (an FMA is one)
+    double sfu_ops = 0;         ///< exponentials, reciprocals, square roots
+    double smem_bytes = 0;      ///< shared-memory bytes read or written by the threads
     double latency_cycles = 0;  ///< dependent latency that no throughput hides (shuffles, barriers of a reduction)
 };
 
@@ -137,11 +138,11 @@ struct Step {
     int tensor = -1;
     LoadPath path = LoadPath::tma;
     std::array<Affine, kMaxRank> origin{};
-    Extents box{};               ///< elements per dimension; clipped at the tensor's edge
-    int multicast_ctas = 1;      ///< > 1: this CTA loads its 1/multicast share of the box (cut along the first
-                                 ///< dimension whose extent divides) and every CTA of its multicast group gets it all
-    int multicast_stride = 1;    ///< cluster ranks r with equal (r mod stride, r / (stride*ctas)) share a group
-    Affine count{1};             ///< loop iterations, or wait_mma's allowance
+    Extents box{};             ///< elements per dimension; clipped at the tensor's edge
+    int multicast_ctas = 1;    ///< > 1: this CTA loads its 1/multicast share of the box (cut along the first
+                               ///< dimension whose extent divides) and every CTA of its multicast group gets it all
+    int multicast_stride = 1;  ///< cluster ranks r with equal (r mod stride, r / (stride*ctas)) share a group
+    Affine count{1};           ///< loop iterations, or wait_mma's allowance
     std::optional<Affine> count_limit;  ///< loops: an upper bound (causal attention); the smaller counts
     MmaShape mma;
     VectorShape vec;
@@ -173,7 +174,8 @@ struct WorkGrid {
     bool persistent = false;  ///< each CTA takes items cta, cta + ctas, ...
     int cluster = 1;          ///< CTAs per cluster: consecutive items along `cluster_dim`
     int cluster_dim = 1;
-    /// Spread of one item's share: consecutive CTAs take consecutive items when false; one contiguous block each if true.
+    /// Spread of one item's share: consecutive CTAs take consecutive items when false; one contiguous block each if
+    /// true.
     bool blocked = false;
 
     [[nodiscard]] std::int64_t items() const { return extent[0] * extent[1] * extent[2] * extent[3]; }
@@ -184,21 +186,21 @@ struct WorkGrid {
 };
 
 struct Kernel {
-    std::string name;   ///< e.g. layers.0.q_proj
-    std::string op;     ///< operation name of the contract
+    std::string name;  ///< e.g. layers.0.q_proj
+    std::string op;    ///< operation name of the contract
     WorkGrid work;
-    std::int64_t ctas = 1;      ///< grid size in CTAs, a multiple of the cluster
-    int ctas_per_sm_limit = 32; ///< the launch bounds' wish; occupancy may be lower
-    int only_sm = -1;           ///< a microbenchmark's placement: the (single) SM that runs it; -1 any
-    int max_sms = 0;            ///< microbenchmarks: use only the first `max_sms` SMs in id order; 0 all
+    std::int64_t ctas = 1;       ///< grid size in CTAs, a multiple of the cluster
+    int ctas_per_sm_limit = 32;  ///< the launch bounds' wish; occupancy may be lower
+    int only_sm = -1;            ///< a microbenchmark's placement: the (single) SM that runs it; -1 any
+    int max_sms = 0;             ///< microbenchmarks: use only the first `max_sms` SMs in id order; 0 all
     int registers_per_thread = 128;
     std::int64_t smem_bytes = 0;  ///< per CTA, dynamic and static, without the reserved 1 KB
     std::vector<Ring> rings;
     std::vector<Role> roles;
 
-    double flops = 0;                     ///< of the whole kernel, multiply and add counted apart
-    Dtype math_dtype = Dtype::bf16;       ///< whose peak the compute roofline uses
-    bool tensor_cores = false;            ///< the FLOPs are tensor-core FLOPs
+    double flops = 0;                          ///< of the whole kernel, multiply and add counted apart
+    Dtype math_dtype = Dtype::bf16;            ///< whose peak the compute roofline uses
+    bool tensor_cores = false;                 ///< the FLOPs are tensor-core FLOPs
     std::uint64_t compulsory_read_bytes = 0;   ///< each input once
     std::uint64_t compulsory_write_bytes = 0;  ///< each output once
     // The schedule, for reports.

@@ -111,11 +111,20 @@ void append_large(trace::Trace& trace, const GemmShape& s, const GemmTensors& t,
     std::vector<Step> work = {wait_full(0)};
     if (const double widen = widening(s, g); widen > 0) work.push_back(vector({widen / g.groups(), 0, 0, 0}));
     work.push_back(mma({rows, g.tile[1], g.tile[2], s.dtype, false}));
-    // The first step has nothing before it to release; then each releases the stage before its own, while its own runs.
-    std::vector<Step> steps = work;
-    steps.push_back(span.loop_over(1));
-    steps.insert(steps.end(), work.begin(), work.end());
-    for (const Step& step : {wait_mma(1), release(0), end_loop(), wait_mma(0), release(0)}) steps.push_back(step);
+    std::vector<Step> steps;
+    if (g.stages == 1) {
+        // With a single stage there is none to work on while another is released.
+        steps.push_back(span.loop_over());
+        steps.insert(steps.end(), work.begin(), work.end());
+        for (const Step& step : {wait_mma(0), release(0), end_loop()}) steps.push_back(step);
+    } else {
+        // The first step has nothing before it to release; then each releases the stage before its own, while its own
+        // runs.
+        steps = work;
+        steps.push_back(span.loop_over(1));
+        steps.insert(steps.end(), work.begin(), work.end());
+        for (const Step& step : {wait_mma(1), release(0), end_loop(), wait_mma(0), release(0)}) steps.push_back(step);
+    }
     const double outputs = static_cast<double>(rows) * g.tile[1];
     steps.push_back(vector({outputs, 0, outputs * trace::bits_of(s.out_dtype) / 8, 64}));
     steps.push_back(put(s, t, g, item(kM, g.tile[0]) + instance(rows), rows, g.path));

@@ -22,56 +22,59 @@ trace::Kernel micro_kernel(const std::string& op) {
     return k;
 }
 
+// Boxes of a matrix: rows of 256 bytes, cut from matrix rows of up to 4 KiB.
+constexpr std::int64_t kBoxRowBytes = 256, kMostColumns = 16;
+
+/// Columns of boxes: as many as divide the CTAs evenly, so that neighbouring CTAs take neighbouring columns.
+std::int64_t columns_of(std::int64_t ctas) {
+    std::int64_t columns = std::min(ctas, kMostColumns);
+    while (ctas % columns != 0) --columns;
+    return columns;
+}
+
+/// A load of a 2-D box of `rows`, or of a 3-D one whose planes are 8 rows. The tensor's outer dimensions number the
+/// boxes (block of rows, column), so that their coordinates are affine.
+Step matrix_box(trace::Trace& trace, std::int64_t blocks, std::int64_t columns, std::int64_t rows, std::int64_t rank) {
+    const std::int64_t matrix_row = columns * kBoxRowBytes;
+    const int backing = trace.add_tensor("data", trace::Dtype::int8, {blocks * rows, matrix_row});
+    trace::Tensor tensor = trace.tensors[static_cast<std::size_t>(backing)];
+    const std::int64_t plane = rank == 3 && rows % 8 == 0 ? 8 : 1;
+    tensor.rank = 5;
+    tensor.shape = {blocks, columns, rows / plane, plane, kBoxRowBytes};
+    tensor.stride_bytes = {matrix_row * rows, kBoxRowBytes, matrix_row * plane, matrix_row, 1};
+    return move(StepKind::load, 0, trace.add_view(tensor), {}, {1, 1, rows / plane, plane, kBoxRowBytes},
+                LoadPath::tma);
+}
+
 }  // namespace
 
 void append_tma_read(trace::Trace& trace, const OpSpec& op, const device::Device& device) {
     const std::int64_t box = op.number("box_bytes"), ctas = op.number("ctas"), in_flight = op.number("in_flight");
     const std::int64_t rank = op.number("rank", 1);
     if (rank > 3) throw InputError("operation tma_read, rank", std::to_string(rank), "1, 2 or 3");
-    if (box % 16 != 0) throw InputError("operation tma_read, box_bytes", std::to_string(box), "a multiple of 16 bytes");
-    check_smem("tma_read", box, fmt::format("box of {}", box), static_cast<int>(in_flight), 0, device);
-    // 1-D: a box is consecutive. 2-D: rows of 256 bytes in a matrix 4 KiB wide. 3-D: the same in planes of 8 rows.
-    const std::int64_t row = rank == 1 ? std::min<std::int64_t>(box, 1024) : std::min<std::int64_t>(box, 256);
-    const std::int64_t rows = box / row;
+    if (box % 16 != 0 || (rank > 1 && box % kBoxRowBytes != 0)) {
+        throw InputError("operation tma_read, box_bytes", std::to_string(box),
+                         rank > 1 ? fmt::format("a multiple of {}: rows of a box", kBoxRowBytes) : "a multiple of 16");
+    }
+    check_smem("tma_read", box, fmt::format("a box of {} bytes", box), static_cast<int>(in_flight), 0, device);
     const std::int64_t boxes = std::max<std::int64_t>(1, op.number("bytes") / box);
-    const std::int64_t share = ceil_div(boxes, ctas);
     trace::Kernel k = micro_kernel("tma_read");
     k.work.extent = {1, 1, ctas, 1};
-    k.ctas = ctas;
     k.smem_bytes = box * in_flight;
     k.rings = {{"boxes", static_cast<int>(in_flight), box, 1, false}};
-    const Affine which = turn(0, ctas) + item(2);
     Step load;
     if (rank == 1) {
-        const int tensor = trace.add_tensor("data", trace::Dtype::int8, {boxes * rows, row});
-        load = move(StepKind::load, 0, tensor, {which * rows, 0}, {rows, row}, LoadPath::tma);
+        const int tensor = trace.add_tensor("data", trace::Dtype::int8, {boxes * box});
+        load = move(StepKind::load, 0, tensor, {(turn(0, ctas) + item(2)) * box}, {box}, LoadPath::tma);
     } else {
-        // Matrix of 16 columns of boxes; box i is at row block i / 16, column i mod 16: as an outer dimension of its
-        // own.
-        const std::int64_t columns = 4096 / row;
-        const std::int64_t planes = rank == 3 ? std::min<std::int64_t>(rows, 8) : 1;
-        trace::Tensor tensor;
-        const int backing = trace.add_tensor("data", trace::Dtype::int8, {ceil_div(boxes, columns) * rows, 4096});
-        tensor = trace.tensors[static_cast<std::size_t>(backing)];
-        tensor.rank = rank == 3 ? 5 : 4;
-        if (rank == 3) {
-            tensor.shape = {ceil_div(boxes, columns), columns, rows / planes, planes, row};
-            tensor.stride_bytes = {4096 * rows, row, 4096 * planes, 4096, 1};
-        } else {
-            tensor.shape = {ceil_div(boxes, columns), columns, rows, row};
-            tensor.stride_bytes = {4096 * rows, row, 4096, 1};
-        }
-        const int view = trace.add_view(tensor);
-        // CTAs walk columns of the same row block together.
-        const trace::Extents box_shape =
-            rank == 3 ? trace::Extents{1, 1, rows / planes, planes, row} : trace::Extents{1, 1, rows, row};
-        load = move(StepKind::load, 0, view, {turn(0, std::max<std::int64_t>(1, ctas / columns)), item(2)}, box_shape,
-                    LoadPath::tma);
-        load.origin[1] = item(2);
-        k.work.extent = {1, ceil_div(ctas, columns), std::min(ctas, columns), 1};
-        k.ctas = k.work.items();
+        const std::int64_t columns = columns_of(ctas);
+        k.work.extent = {1, ctas / columns, columns, 1};
+        load = matrix_box(trace, ceil_div(boxes, columns), columns, box / kBoxRowBytes, rank);
         load.origin[0] = turn(0, k.work.extent[1]) + item(1);
+        load.origin[1] = item(2);
     }
+    k.ctas = ctas;
+    const std::int64_t share = ceil_div(boxes, ctas);
     k.roles = {{"producer", 1, 1, {loop(share), acquire(0), load, commit(0), end_loop()}},
                {"consumer", 1, 1, {loop(share), wait_full(0), release(0), end_loop()}}};
     k.compulsory_read_bytes = static_cast<std::uint64_t>(boxes * box);

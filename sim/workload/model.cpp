@@ -73,8 +73,17 @@ private:
 
     [[nodiscard]] AttentionShape attention() const {
         const std::int64_t q = s_.prefill ? s_.tokens : 1;
-        return {s_.batch,    m_.heads,   m_.kv_heads, q,           s_.prefill ? s_.tokens : s_.context,
-                m_.head_dim, s_.prefill, s_.dtype,    s_.kv_dtype, s_.page};
+        std::int64_t keys = s_.prefill ? s_.tokens : s_.context;
+        if (m_.window > 0 && keys > m_.window) {
+            if (s_.prefill) {
+                throw InputError("model " + m_.name + ", tokens", std::to_string(keys),
+                                 fmt::format("up to its sliding window of {}: a longer prompt makes a band of keys, "
+                                             "which this version does not have",
+                                             m_.window));
+            }
+            keys = m_.window;
+        }
+        return {s_.batch, m_.heads, m_.kv_heads, q, keys, m_.head_dim, s_.prefill, s_.dtype, s_.kv_dtype, s_.page};
     }
 
     void project(const std::string& name, int input, std::int64_t rows, std::int64_t in, std::int64_t out, int output) {
@@ -238,6 +247,9 @@ Model load_model(const std::string& name, const std::vector<std::string>& dirs) 
     model.kv_heads = reader.integer_or("num_key_value_heads", model.heads, 1, 1024);
     model.head_dim = reader.integer_or("head_dim", model.hidden / model.heads, 8, 512);
     model.vocabulary = reader.integer("vocab_size", 1, 1 << 24);
+    // Mistral's window is on unless null; Qwen2's has a switch of its own.
+    if (reader.boolean_or("use_sliding_window", true))
+        model.window = reader.integer_or("sliding_window", 0, 0, 1 << 30);
     if (model.heads % model.kv_heads != 0) {
         throw InputError(path.string() + ": /num_key_value_heads", std::to_string(model.kv_heads),
                          fmt::format("a divisor of the {} attention heads", model.heads));

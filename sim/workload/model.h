@@ -15,7 +15,7 @@ namespace memwall::workload {
 struct Model {
     std::string name;
     std::int64_t hidden, intermediate, layers, heads, kv_heads, head_dim, vocabulary;
-    bool qkv_bias = false;
+    std::int64_t window = 0;  ///< sliding-window attention: keys that a query sees; 0: all
 
     /// Weights that one token reads, head included, the embedding's one row left out.
     [[nodiscard]] double weight_elements() const;

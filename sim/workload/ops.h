@@ -61,8 +61,8 @@ void append_attention_decode(trace::Trace& trace, const AttentionShape& shape, c
 void append_attention_prefill(trace::Trace& trace, const AttentionShape& shape, const AttentionTensors& tensors,
                               const ScheduleWish& wish, const std::string& name, const device::Device& device);
 /// The version without FlashAttention: scores to memory, softmax over them, and a second product.
-void append_attention_unfused(trace::Trace& trace, const AttentionShape& shape, const AttentionTensors& tensors,
-                              const std::string& name, const device::Device& device);
+void append_attention_unfused(trace::Trace& trace, const AttentionShape& shape, const std::string& name,
+                              const device::Device& device);
 
 // Microbenchmarks.
 

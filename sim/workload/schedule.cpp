@@ -133,16 +133,18 @@ int skinny_k(const GemmShape& s, int padded, int rows) {
 void choose_skinny(const GemmShape& s, int padded, GemmSchedule& g, const device::Device& d) {
     const std::vector<int> fma_rows = {16, 8, 32}, wgmma_rows = {64};
     double best = std::numeric_limits<double>::max();
-    for (const int rows : g.fma ? fma_rows : wgmma_rows) {
-        const std::array<int, 3> tile{padded, rows, skinny_k(s, padded, rows)};
-        const std::int64_t steps = ceil_div(s.k, tile[2]);
-        const std::int64_t tiles = ceil_div(s.n, rows) * s.batch;
-        for (int split = 1; split <= std::min<std::int64_t>(steps, 32); ++split) {
+    for (int split = 1; split <= 32; ++split) {
+        for (const int rows : g.fma ? fma_rows : wgmma_rows) {
+            const std::array<int, 3> tile{padded, rows, skinny_k(s, padded, rows)};
+            const std::int64_t steps = ceil_div(s.k, tile[2]);
+            if (split > steps) continue;
+            const std::int64_t tiles = ceil_div(s.n, rows) * s.batch;
             const auto busiest = static_cast<double>(rounds(tiles * split, d.sms()) * ceil_div(steps, split));
-            const double step_cycles =
-                static_cast<double>(weight_bytes(s, tile)) * d.sms() * d.clocks.sm_mhz * 1e-3 / d.hbm.peak_gbps();
-            const double cost = busiest * step_cycles + reduce_cycles(s, split, d);
-            if (cost >= best * 0.98) continue;
+            const double hbm_rate = d.hbm.peak_gbps() * 1e3 / d.clocks.sm_mhz / d.sms();  // bytes per cycle of one SM
+            const double cost =
+                busiest * static_cast<double>(weight_bytes(s, tile)) / hbm_rate + reduce_cycles(s, split, d);
+            // A split must earn more than another tile: its sums make work that this arithmetic does not see.
+            if (cost >= best * (split == 1 ? 0.98 : 0.95)) continue;
             best = cost;
             g.tile = tile;
             g.split = split;

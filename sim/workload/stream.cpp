@@ -184,6 +184,7 @@ void append_elementwise(trace::Trace& trace, const ElementwiseShape& s, const st
     const auto count = static_cast<double>(per_block);
     steps.push_back(vector({count * s.fp32_ops_per_element, count * s.sfu_ops_per_element, 0, 30}));
     for (const int tensor : outputs) steps.push_back(move_block(StepKind::store, -1, tensor));
+    steps.push_back(release(0));
     k.rings = {{"registers", 1, per_block * element_bits / 8 * s.reads, 1, true}};
     k.roles = {{"threads", 1, 8, steps}};
     k.compulsory_read_bytes = read_bytes;

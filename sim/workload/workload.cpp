@@ -46,16 +46,18 @@ AttentionShape attention_shape(const OpSpec& op, bool prefill) {
 void build_attention(trace::Trace& trace, const OpSpec& op, const ScheduleWish& wish, const device::Device& device) {
     const bool prefill = op.op() == "attention_prefill";
     const AttentionShape shape = attention_shape(op, prefill);
-    AttentionTensors tensors = add_attention_tensors(trace, shape, "attention");
     if (prefill && !op.flag("flash", true)) {
-        append_attention_unfused(trace, shape, tensors, "attention", device);
-    } else if (prefill) {
+        append_attention_unfused(trace, shape, "attention", device);
+        return;
+    }
+    AttentionTensors tensors = add_attention_tensors(trace, shape, "attention");
+    if (prefill) {
         append_attention_prefill(trace, shape, tensors, wish, "attention", device);
     } else {
+        const std::int64_t splits = wish.split.value_or(decode_splits(shape, device));
         tensors.partial =
             trace.add_tensor("attention.partial", trace::Dtype::fp32,
-                             {std::max<std::int64_t>(1, wish.split.value_or(decode_splits(shape, device))), shape.batch,
-                              shape.heads, shape.head_dim});
+                             {std::max<std::int64_t>(1, splits), shape.batch, shape.heads, shape.head_dim});
         append_attention_decode(trace, shape, tensors, wish, "attention", device);
     }
 }

@@ -32,6 +32,7 @@ public:
     void add_to(Counters& counters, Ps now) const;
     [[nodiscard]] PartTraffic traffic() const;
     void check_empty() const;
+    [[nodiscard]] std::uint64_t held() const { return runs_in_ - runs_out_; }
 
 private:
     void finish(std::size_t channel, const DramCompletion& completion);

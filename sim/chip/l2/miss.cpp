@@ -31,7 +31,7 @@ L2Partition::Lookup L2Partition::look_up(std::size_t slice_index, std::uint32_t 
     const bool copied = (who & Asker::kFarFill) != 0;
     const std::size_t first_set = set_of(row, 0);
     Lookup found;
-    std::uint64_t missing = 0, ways = 0;
+    std::uint64_t missing = 0, passing = 0, ways = 0;
     unsigned missing_lines = 0;
     int likely = 0;
     std::uint32_t last_fill = kNone;
@@ -73,9 +73,9 @@ L2Partition::Lookup L2Partition::look_up(std::size_t slice_index, std::uint32_t 
                 way = allocate(slice_index, line, row, far, policy, ready_ps);
             }
             if (way < 0) {
-                // Every way of the set awaits a fill: wait for one of them, then look again.
-                wait_for(any_fill_of_set(slice_index, line, row));
-                found.replay = true;
+                // Every way of the set awaits a fill. To wait for one could close a circle between the halves, each full
+                // of copies that the other must deliver: the sectors pass without being kept.
+                passing |= static_cast<std::uint64_t>(fetch_sectors(wanted)) << shift;
                 continue;
             }
             likely = way;
@@ -87,24 +87,29 @@ L2Partition::Lookup L2Partition::look_up(std::size_t slice_index, std::uint32_t 
         ways |= static_cast<std::uint64_t>(way) << (4 * line);
     }
     flush_victim(slice_index, ready_ps);
-    if (missing_lines == 0) return found;
+    const FillTarget target{slice_index, row, far, policy};
+    if (missing_lines != 0) found.waits += start_fill(target, missing, missing_lines, ways, who, ready_ps);
+    if (passing != 0) found.waits += start_fill(target, passing, 0, 0, who, ready_ps);
+    return found;
+}
 
+int L2Partition::start_fill(const FillTarget& target, std::uint64_t sectors, unsigned lines, std::uint64_t ways, std::uint32_t who,
+                            std::int64_t ready_ps) {
     const std::uint32_t index = pools_.fills.take();
     Fill& fill = pools_.fills[index];
     fill = Fill{};
-    fill.sectors = missing;
+    fill.sectors = sectors;
     fill.ways = ways;
-    fill.row = row;
-    fill.slice = static_cast<std::uint16_t>(slice_index);
-    fill.lines = static_cast<std::uint16_t>(missing_lines);
-    fill.far = far;
-    fill.policy = static_cast<std::uint8_t>(policy);
-    fill.first_asker = fill.more_askers = kNone;
-    add_fill(slice_index, index);
-    add_asker(index, who);
-    ++found.waits;
+    fill.row = target.row;
+    fill.slice = static_cast<std::uint16_t>(target.slice);
+    fill.lines = static_cast<std::uint16_t>(lines);
+    fill.far = target.far;
+    fill.policy = static_cast<std::uint8_t>(target.policy);
+    fill.first_asker = who;
+    fill.more_askers = kNone;
+    if (lines != 0) add_fill(target.slice, index);
     fetch(index, ready_ps);
-    return found;
+    return 1;
 }
 
 unsigned L2Partition::fetch_sectors(unsigned wanted) const {
@@ -124,16 +129,6 @@ std::uint32_t L2Partition::find_fill(std::size_t slice, std::uint32_t row, bool 
         if (candidate.row == row && candidate.far == far && (candidate.lines >> line & 1) != 0) return fill;
     }
     throw ModelError(fmt::format("{}: a line awaits a fill that is not on its way", name()));
-}
-
-std::uint32_t L2Partition::any_fill_of_set(std::size_t slice, std::size_t line, std::uint32_t row) const {
-    for (const std::uint32_t bucket : slices_[slice].fills) {
-        for (std::uint32_t fill = bucket; fill != kNone; fill = pools_.fills[fill].next) {
-            const Fill& candidate = pools_.fills[fill];
-            if (candidate.row % groups_ == row % groups_ && (candidate.lines >> line & 1) != 0) return fill;
-        }
-    }
-    throw ModelError(fmt::format("{}: a set is full of fills that are not on their way", name()));
 }
 
 void L2Partition::add_fill(std::size_t slice, std::uint32_t fill) {
@@ -241,7 +236,7 @@ void L2Partition::fetch(std::uint32_t index, std::int64_t ready_ps) {
         issue_runs(fill.slice, fill.row, fill.sectors, index, ready_ps + miss_ps_);
         return;
     }
-    const double header = header_bytes_ * __builtin_popcount(fill.lines);
+    const double header = header_bytes_ * std::max(1, __builtin_popcount(fill.lines));
     const auto leaves = static_cast<std::int64_t>(link_out_.reserve(static_cast<double>(ready_ps), header * wiring_.link));
     const std::int64_t link_ps = wiring_.link_ps[static_cast<std::size_t>(slice_numbers_[fill.slice])];
     pools_.fills[index].link_ps = static_cast<std::int32_t>(leaves - ready_ps + link_ps);
@@ -309,7 +304,7 @@ void L2Partition::finish_fill(std::uint32_t index, std::int64_t ready_ps) {
         TagStore::put(set.pending, way, false);
         set.sectors[way] |= static_cast<std::uint8_t>(arrived);
     }
-    remove_fill(fill.slice, index);
+    if (fill.lines != 0) remove_fill(fill.slice, index);
     // Those that asked first are answered first.
     std::uint32_t list = fill.more_askers, ordered = kNone;
     while (list != kNone) {

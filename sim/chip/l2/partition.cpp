@@ -204,7 +204,7 @@ void L2Partition::answer(std::uint32_t index, std::int64_t ready_ps) {
 void L2Partition::accept_far_read(std::uint32_t index, std::int64_t now_ps, bool replayed) {
     Fill& fill = pools_.fills[index];
     auto& slice = slices_[fill.slice];
-    const int lines = __builtin_popcount(fill.lines);
+    const int lines = std::max(1, __builtin_popcount(fill.lines));
     const std::int64_t ready = look_up_begins(slice, lines, now_ps) + (replayed ? 0 : hit_ps_);
     const std::uint64_t wanted = fill.sectors;
     const Lookup found = look_up(fill.slice, fill.row, false, wanted, index | Asker::kFarFill, fill.policy, ready);
@@ -223,6 +223,15 @@ void L2Partition::answer_far(std::uint32_t index, std::int64_t ready_ps) {
     const std::int64_t link_ps = wiring_.link_ps[static_cast<std::size_t>(slice_numbers_[fill.slice])];
     fill.link_ps += static_cast<std::int32_t>(leaves - ready_ps + link_ps);
     send(*other_, leaves + link_ps, far_data, index);
+}
+
+std::string L2Partition::describe_held() const {
+    int stalled = 0, writes = 0;
+    for (const Slice& slice : slices_) {
+        stalled += slice.stalled.empty() ? 0 : 1;
+        writes += slice.writes_in_flight;
+    }
+    return fmt::format("{}: {} requests inside, {} slices stalled behind write-back, {} bursts on their way to memory", name(), chunks_in_ - chunks_out_, stalled, writes);
 }
 
 void L2Partition::check_empty() const {

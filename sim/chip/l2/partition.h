@@ -32,7 +32,7 @@ struct Fill {
     std::uint32_t more_askers;  ///< list of Asker
     std::uint32_t next;      ///< in its slice's list of fills
     std::uint16_t slice;
-    std::uint16_t lines;     ///< which lines of the granule it fills
+    std::uint16_t lines;     ///< which lines of the granule it fills; none: its sectors pass without being kept
     std::uint8_t runs;       ///< DRAM runs that have not come back
     std::uint8_t waiting;    ///< at its home: fills that it waits for there (far fills are askers too)
     std::uint8_t policy;
@@ -88,6 +88,8 @@ public:
     [[nodiscard]] const std::vector<PartTraffic>& traffic() const { return traffic_; }
     /// Throws ModelError unless everything that entered has left.
     void check_empty() const;
+    /// Chunks inside, and of these waiting behind a full write-back queue: for the report of a deadlock.
+    [[nodiscard]] std::string describe_held() const;
 
 private:
     static constexpr std::uint32_t kFillBuckets = 64;
@@ -119,7 +121,14 @@ private:
                    std::int64_t ready_ps);
     int allocate(std::size_t slice, std::size_t line, std::uint32_t row, bool far, int policy, std::int64_t now_ps);
     [[nodiscard]] std::uint32_t find_fill(std::size_t slice, std::uint32_t row, bool far, std::size_t line) const;
-    [[nodiscard]] std::uint32_t any_fill_of_set(std::size_t slice, std::size_t line, std::uint32_t row) const;
+    struct FillTarget {
+        std::size_t slice;
+        std::uint32_t row;
+        bool far;
+        int policy;
+    };
+    /// Starts a fill of `lines` of the granule (none: the sectors pass without being kept); returns 1, the wait it makes.
+    int start_fill(const FillTarget& target, std::uint64_t sectors, unsigned lines, std::uint64_t ways, std::uint32_t who, std::int64_t ready_ps);
     void add_fill(std::size_t slice, std::uint32_t fill);
     void remove_fill(std::size_t slice, std::uint32_t fill);
     [[nodiscard]] unsigned fetch_sectors(unsigned wanted) const;

@@ -1,0 +1,226 @@
+// Attention of many new tokens: in the manner of FlashAttention-3, and without it.
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "workload/gemm.h"
+#include "workload/ops.h"
+#include "workload/steps.h"
+
+namespace memwall::workload {
+
+namespace {
+
+using trace::LoadPath;
+
+// The work item's dimensions. Query tiles of a head follow each other, so that the CTAs at work share its keys in L2.
+constexpr int kBatch = 0, kKvHead = 1, kQueryTile = 2, kGroup = 3;
+constexpr int kK = 0, kV = 1, kQ = 2;  // rings
+
+/// fp32 operations of online softmax per score: scale, running maximum, subtract, convert, row sum, and the share of
+/// rescaling the accumulator (FlashAttention-3 counts the exponential apart: it runs in the SFU).
+constexpr double kSoftmaxOps = 6;
+
+struct Tile {
+    int queries, keys;
+};
+
+/// hopper/tile_size.h of FlashAttention-3, by head size. Under a causal mask the key tile must divide the query tile
+/// here, because a loop's bound is affine in the query tile: 192x96 stands for its 192x128, 64 keys for its 112 and 80.
+Tile flash_tile(std::int64_t head_dim, bool causal, trace::Dtype dtype) {
+    if (trace::bits_of(dtype) <= 8) {
+        if (head_dim <= 64) return {192, causal ? 96 : 160};
+        if (head_dim <= 128) return {128, causal ? 128 : 224};
+        return {128, 128};
+    }
+    if (head_dim <= 64) return {192, causal ? 96 : 192};
+    if (head_dim <= 96) return {192, causal ? 96 : 144};
+    if (head_dim <= 128) return {128, causal ? 128 : 176};
+    if (head_dim <= 192) return {128, causal ? 64 : 112};
+    return {128, causal ? 64 : 80};
+}
+
+struct FlashPlan {
+    Tile tile;
+    int groups;  // consumer warpgroups, 64 queries each
+    int stages;  // of K, and of V
+    std::int64_t q_tiles, kv_tiles;
+    std::int64_t group;  // query heads per KV head
+    std::int64_t tile_bytes, q_bytes;
+    Affine q_tile;  // longest first under a causal mask
+    Affine limit;   // key tiles that a query tile sees
+
+    /// Over the key tiles of an item, `less` fewer than all.
+    [[nodiscard]] Step loop_over(std::int64_t less) const { return loop(kv_tiles - less, limit + Affine(-less)); }
+};
+
+void check_tile(const Tile& t, bool causal) {
+    if (t.queries % 64 != 0 || t.queries < 64 || t.queries > 192) {
+        throw InputError("attention_prefill tile", fmt::format("{} queries", t.queries), "64, 128 or 192");
+    }
+    if (t.keys % 16 != 0 || t.keys < 16 || t.keys > 256) {
+        throw InputError("attention_prefill tile", fmt::format("{} keys", t.keys), "a multiple of 16 up to 256");
+    }
+    if (causal && t.queries % t.keys != 0) {
+        throw InputError("attention_prefill tile", fmt::format("{} queries by {} keys", t.queries, t.keys),
+                         fmt::format("under a causal mask, keys that divide the {} queries", t.queries));
+    }
+}
+
+FlashPlan plan_flash(const AttentionShape& s, const ScheduleWish& wish, const device::Device& device) {
+    FlashPlan p{};
+    p.tile = wish.tile ? Tile{(*wish.tile)[0], (*wish.tile)[1]} : flash_tile(s.head_dim, s.causal, s.dtype);
+    check_tile(p.tile, s.causal);
+    p.groups = p.tile.queries / 64;
+    p.stages = wish.stages.value_or(2);
+    p.q_tiles = ceil_div(s.q, p.tile.queries);
+    p.kv_tiles = ceil_div(s.kv, p.tile.keys);
+    p.group = s.heads / s.kv_heads;
+    p.tile_bytes = p.tile.keys * s.head_dim * trace::bits_of(s.kv_dtype) / 8;
+    p.q_bytes = p.tile.queries * s.head_dim * trace::bits_of(s.dtype) / 8;
+    check_smem(fmt::format("attention_prefill with tile {}x{}", p.tile.queries, p.tile.keys), 2 * p.tile_bytes,
+               fmt::format("K and V of {}x{} {}", p.tile.keys, s.head_dim, trace::name_of(s.kv_dtype)), p.stages,
+               p.q_bytes, device);
+    p.q_tile = item(kQueryTile);
+    p.limit = p.kv_tiles;
+    if (s.causal) {
+        p.q_tile = Affine(p.q_tiles - 1) + item(kQueryTile, -1);
+        // Up to the key of its last query; the diagonal is offset by the kv - q keys that came before.
+        const std::int64_t all = ceil_div(s.kv - s.q, p.tile.keys) + p.q_tiles * p.tile.queries / p.tile.keys;
+        p.limit = Affine(all) + item(kQueryTile, -p.tile.queries / p.tile.keys);
+    }
+    return p;
+}
+
+trace::Role flash_producer(const AttentionShape& s, const FlashPlan& p, const AttentionTensors& t) {
+    const Affine head = item(kKvHead, p.group) + item(kGroup);
+    const Step query = move(StepKind::load, kQ, t.q, {item(kBatch), p.q_tile * p.tile.queries, head, 0},
+                            {1, p.tile.queries, 1, s.head_dim}, LoadPath::tma);
+    const auto tile = [&](int ring, int tensor) {
+        return move(StepKind::load, ring, tensor, {item(kBatch), item(kKvHead), turn(0, p.tile.keys), 0},
+                    {1, 1, p.tile.keys, s.head_dim}, LoadPath::tma);
+    };
+    return {
+        "producer",
+        1,
+        1,
+        {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency), acquire(kQ), query, commit(kQ),
+         p.loop_over(0), acquire(kK), tile(kK, t.k), commit(kK), acquire(kV), tile(kV, t.v), commit(kV), end_loop()}};
+}
+
+/// FlashAttention-3's overlap inside a warpgroup: the scores of the next tile are made while those of this one meet the
+/// values; between warpgroups one's softmax runs beside the other's products.
+trace::Role flash_consumer(const AttentionShape& s, const FlashPlan& p, const AttentionTensors& t) {
+    const auto dim = static_cast<int>(s.head_dim);
+    const double scores = 64.0 * p.tile.keys;
+    const Step qk = mma({64, p.tile.keys, dim, s.dtype, false});
+    const Step pv = mma({64, dim, p.tile.keys, s.dtype, true});  // P stays in registers
+    const Step softmax = vector({scores * kSoftmaxOps, scores, 0, 40});
+    const double outputs = 64.0 * static_cast<double>(s.head_dim);
+    const Affine head = item(kKvHead, p.group) + item(kGroup);
+    return {"consumer",
+            p.groups,
+            4,
+            {wait_full(kQ),
+             wait_full(kK),
+             qk,
+             wait_mma(0),
+             release(kK),
+             softmax,  //
+             p.loop_over(1),
+             wait_full(kK),
+             qk,
+             wait_full(kV),
+             pv,
+             wait_mma(1),
+             release(kK),
+             softmax,
+             wait_mma(0),
+             release(kV),
+             end_loop(),  //
+             wait_full(kV),
+             pv,
+             wait_mma(0),
+             release(kV),
+             release(kQ),
+             vector({outputs * 2, 64, outputs * trace::bits_of(s.dtype) / 8, 60}),
+             move(StepKind::store, -1, t.o, {item(kBatch), p.q_tile * p.tile.queries + instance(64), head, 0},
+                  {1, 64, 1, s.head_dim}, LoadPath::tma)}};
+}
+
+/// Pairs of a query and a key that it sees.
+double pairs_of(const AttentionShape& s) {
+    const auto q = static_cast<double>(s.q), kv = static_cast<double>(s.kv);
+    return s.causal ? q * kv - q * (q - 1) / 2 : q * kv;
+}
+
+}  // namespace
+
+AttentionTensors add_attention_tensors(trace::Trace& trace, const AttentionShape& s, const std::string& name) {
+    // Keys and values lie head by head, tokens of a head next to each other, as in TensorRT-LLM's cache.
+    AttentionTensors t{};
+    t.q = trace.add_tensor(name + ".q", s.dtype, {s.batch, s.q, s.heads, s.head_dim});
+    t.k = trace.add_tensor(name + ".k", s.kv_dtype, {s.batch, s.kv_heads, s.kv, s.head_dim});
+    t.v = trace.add_tensor(name + ".v", s.kv_dtype, {s.batch, s.kv_heads, s.kv, s.head_dim});
+    t.o = trace.add_tensor(name + ".o", s.dtype, {s.batch, s.q, s.heads, s.head_dim});
+    for (const int tensor : {t.k, t.v}) {
+        if (s.page == 0) continue;
+        trace.tensors[static_cast<std::size_t>(tensor)].paged_dim = 2;
+        trace.tensors[static_cast<std::size_t>(tensor)].page_extent = s.page;
+    }
+    return t;
+}
+
+void append_attention_prefill(trace::Trace& trace, const AttentionShape& s, const AttentionTensors& tensors,
+                              const ScheduleWish& wish, const std::string& name, const device::Device& device) {
+    const FlashPlan p = plan_flash(s, wish, device);
+    trace::Kernel k;
+    k.name = name;
+    k.op = "attention_prefill";
+    k.work.names = {"batch", "kv_head", "q_tile", "head"};
+    k.work.extent = {s.batch, s.kv_heads, p.q_tiles, p.group};
+    // Equal tiles are dealt to persistent CTAs; unequal ones go to whichever SM is free, longest first in each head.
+    k.work.persistent = !s.causal;
+    k.ctas = k.work.persistent ? std::min<std::int64_t>(k.work.items(), device.sms()) : k.work.items();
+    k.smem_bytes = 2 * p.tile_bytes * p.stages + p.q_bytes;
+    k.registers_per_thread = 152;
+    k.rings = {{"k", p.stages, p.tile_bytes, p.groups, false},
+               {"v", p.stages, p.tile_bytes, p.groups, false},
+               {"q", 1, p.q_bytes, p.groups, false}};
+    k.roles = {flash_producer(s, p, tensors), flash_consumer(s, p, tensors)};
+    k.flops = 4.0 * static_cast<double>(s.batch * s.heads * s.head_dim) * pairs_of(s);
+    k.math_dtype = s.dtype;
+    k.tensor_cores = true;
+    k.tile = {p.tile.queries, p.tile.keys, static_cast<int>(s.head_dim)};
+    k.stages = p.stages;
+    const std::int64_t q_all = s.batch * s.heads * s.q * s.head_dim * trace::bits_of(s.dtype) / 8;
+    const std::int64_t kv_all = 2 * s.batch * s.kv_heads * s.kv * s.head_dim * trace::bits_of(s.kv_dtype) / 8;
+    k.compulsory_read_bytes = static_cast<std::uint64_t>(q_all + kv_all);
+    k.compulsory_write_bytes = static_cast<std::uint64_t>(q_all);
+    trace.kernels.push_back(std::move(k));
+}
+
+void append_attention_unfused(trace::Trace& trace, const AttentionShape& s, const std::string& name,
+                              const device::Device& device) {
+    // Scores of all heads as one batched product each way; every query head reads keys and values of its own.
+    const std::int64_t batch = s.batch * s.heads;
+    const int scores = trace.add_tensor(name + ".scores", s.dtype, {batch, s.q, s.kv});
+    const int q = trace.add_tensor(name + ".q_heads", s.dtype, {batch, s.q, s.head_dim});
+    const int k = trace.add_tensor(name + ".k_heads", s.dtype, {batch, s.kv, s.head_dim});
+    const int v = trace.add_tensor(name + ".v_heads", s.dtype, {batch, s.head_dim, s.kv});
+    const int o = trace.add_tensor(name + ".o_heads", s.dtype, {batch, s.q, s.head_dim});
+    const GemmShape qk{s.q, s.kv, s.head_dim, batch, s.dtype, s.dtype, s.dtype};
+    append_gemm(trace, qk, {q, k, scores}, choose_gemm(qk, {}, device), name + ".scores", device);
+    trace::Tensor rows = trace.tensors[static_cast<std::size_t>(scores)];
+    rows.rank = 2;
+    rows.stride_bytes = {rows.stride_bytes[1], rows.stride_bytes[2]};
+    rows.shape = {batch * s.q, s.kv};
+    const int view = trace.add_view(rows);
+    append_rows(trace, softmax_shape(batch * s.q, s.kv, s.dtype), {view}, {view}, "softmax", name + ".softmax");
+    const GemmShape pv{s.q, s.head_dim, s.kv, batch, s.dtype, s.dtype, s.dtype};
+    append_gemm(trace, pv, {scores, v, o}, choose_gemm(pv, {}, device), name + ".values", device);
+}
+
+}  // namespace memwall::workload

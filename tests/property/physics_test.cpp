@@ -1,0 +1,184 @@
+// What the machine must show, end to end, with the source of each number. Trends that a wrong model breaks; absolute figures
+// with the tolerance that the sources' own spread gives.
+#include <gtest/gtest.h>
+
+#include "cli/verbs.h"
+#include "device/reader.h"
+#include "workload/workload.h"
+
+namespace memwall {
+namespace {
+
+device::Device load(const std::string& name, const std::vector<std::string>& sets = {}) {
+    return device::load_device(name, {MEMWALL_SOURCE_DIR "/configs/devices"}, sets);
+}
+
+cli::Simulated simulate(const std::string& op, const std::vector<std::string>& sets = {}, const std::string& device = "h100-sxm5") {
+    cli::ConfigDirs dirs;
+    dirs.roots = {MEMWALL_SOURCE_DIR "/configs"};
+    dirs.devices = {MEMWALL_SOURCE_DIR "/configs/devices"};
+    return cli::simulate_op(workload::parse_op(op), {}, load(device, sets), dirs);
+}
+
+double moved_gbps(const cli::Simulated& s) {
+    return static_cast<double>(s.result.counters.sm_read_bytes + s.result.counters.sm_write_bytes) / s.result.time_us * 1e-3;
+}
+
+/// Fraction of the HBM peak at which SMs read and wrote.
+double of_peak(const cli::Simulated& s) { return moved_gbps(s) / s.run.hbm_peak_gbps; }
+
+// H100 SXM5: integer reductions 3193-3240 GB/s = 95.3-96.7 % (fast.cu, CUB), BabelStream dot 94.9 % (Azure guide).
+TEST(Hbm, ALongReadReachesWhatIsMeasuredBecauseOfRefreshAndBanks) {
+    const auto base = simulate("read bytes=536870912");
+    EXPECT_GT(of_peak(base), 0.94);
+    EXPECT_LT(of_peak(base), 0.975);
+    EXPECT_GT(base.result.counters.hbm.bank_ps + base.result.counters.hbm.refresh_ps, 0);
+    // Each of these breaks one thing that the figure rests on.
+    EXPECT_GT(of_peak(simulate("read bytes=268435456", {"/hbm/refresh=none"})), of_peak(simulate("read bytes=268435456", {"/hbm/refresh=all_bank"})) + 0.06);
+    // 32 banks hide a doubled tRC behind whole pages; with one bank per group they cannot.
+    const auto few = simulate("read bytes=268435456", {"/hbm/banks_per_group=1"});
+    EXPECT_LT(of_peak(few), of_peak(base) - 0.05);
+    EXPECT_LT(of_peak(simulate("read bytes=268435456", {"/hbm/banks_per_group=1", "/hbm/trc_ns=90", "/hbm/tras_ns=70"})), of_peak(few) - 0.02);
+    EXPECT_LT(of_peak(simulate("read bytes=268435456", {"/hbm/bank_groups=1", "/hbm/banks_per_group=16"})), 0.55);  // nBL / nCCDL
+}
+
+// BabelStream copy 2.90 TB/s = 86.5 %, triad 2.97 = 88.6 % (Azure guide); clone 3003-3029 = 90 % (quack): H100 SXM5.
+TEST(Hbm, CopiesLoseWhatTurnaroundCosts) {
+    const auto copy = simulate("copy bytes=2147483648");
+    EXPECT_GT(of_peak(copy), 0.85);
+    EXPECT_LT(of_peak(copy), 0.91);
+    EXPECT_GT(copy.result.counters.hbm.turnaround_ps, 0);
+    const auto read = simulate("read bytes=536870912");
+    EXPECT_LT(of_peak(copy), of_peak(read) - 0.04);
+}
+
+// Sectors of one 64-byte half cost one fill (quack coalescing notes, H100 SXM5): 32 of every 64 bytes halves the useful rate.
+TEST(Hbm, ReadsFillInGranulesOf64Bytes) {
+    const auto half = simulate("read bytes=67108864 pattern_bytes=32 pattern_stride=64");
+    EXPECT_EQ(half.result.counters.dram_read_bytes, 2 * half.result.counters.sm_read_bytes);
+    const auto alternate = simulate("read bytes=67108864 pattern_bytes=64 pattern_stride=128");
+    EXPECT_EQ(alternate.result.counters.dram_read_bytes, alternate.result.counters.sm_read_bytes);
+}
+
+// Random chase, H800 PCIe at 1755 MHz (HPMLL): flat 264.5 cycles to 19.5 MB, 475-495 from 30 to 48 MB, 640-650 beyond. A plain
+// 50 MB cache would stay flat to 50 MB.
+TEST(L2, AChaseShowsTheKneesOfACacheThatCopiesFarLines) {
+    const auto at = [](int megabytes) { return simulate("pointer_chase stride=2048 bytes=" + std::to_string(megabytes * 1048576LL), {}, "h100-pcie").seen.chase.mean_cycles; };
+    EXPECT_NEAR(at(10), 264.5, 264.5 * 0.05);
+    EXPECT_NEAR(at(20), 264.5, 264.5 * 0.05);
+    EXPECT_NEAR(at(37), 475, 475 * 0.05);
+    EXPECT_NEAR(at(48), 493, 493 * 0.05);
+    EXPECT_NEAR(at(119), 638, 638 * 0.05);
+}
+
+// 7.0 TB/s of distinct data from 8 to 30 MB on H100 PCIe, 2.0 TB/s from 70 MB on (RRZE gpu-l2-cache): 35 bytes per clock and
+// SM, not the port's 64.
+TEST(L2, ReadRateHasItsPlateausAndFallsToMemory) {
+    const auto at = [](int megabytes, int passes) { return moved_gbps(simulate("read threads_per_cta=1024 ctas_per_sm=2 passes=" + std::to_string(passes) + " bytes=" + std::to_string(megabytes * 1048576LL), {}, "h100-pcie")); };
+    const double resident = at(16, 12), beyond = at(142, 2);
+    EXPECT_NEAR(resident, 6912, 6912 * 0.12);
+    EXPECT_LT(resident / (114 * 1.755), 40);
+    EXPECT_NEAR(beyond, 1988, 1988 * 0.04);
+    EXPECT_LT(at(47, 3), resident * 0.6);
+}
+
+TEST(Sm, BandwidthGrowsWithSmsUntilMemorySaturates) {
+    double last = 0;
+    for (const int sms : {1, 4, 16, 64}) {
+        const double now = moved_gbps(simulate("read bytes=67108864 sms=" + std::to_string(sms)));
+        EXPECT_GT(now, last * (sms <= 16 ? 3.5 : 2.0)) << sms;
+        last = now;
+    }
+    EXPECT_NEAR(moved_gbps(simulate("read bytes=268435456 sms=132")), moved_gbps(simulate("read bytes=268435456 sms=110")), 150);
+}
+
+// Buffering depth: depth 1 shows a load per step; from where the loads are covered on, more changes nothing.
+TEST(Gemm, DepthPaysUntilTheLatencyIsCovered) {
+    const auto time = [](const std::string& shape, int stages) { return simulate("gemm dtype=bf16 " + shape + " stages=" + std::to_string(stages)).result.time_us; };
+    const std::string prefill = "m=1024 n=4096 k=2048 tile=128x128x64 cluster=1";
+    const double one = time(prefill, 1), two = time(prefill, 2), four = time(prefill, 4), six = time(prefill, 6);
+    EXPECT_GT(one, two * 1.4);
+    EXPECT_GT(two, four * 1.02);
+    EXPECT_NEAR(six, four, four * 0.04);
+    // One exposed load per step of k: at least an L2 hit's latency each.
+    const double steps = 2048 / 64 * 2;  // two tiles per SM
+    EXPECT_GT(one - six, steps * 280 / 1980 * 0.8);
+    const std::string decode = "m=1 n=4096 k=4096 tile=8x16x1024";
+    const double shallow = time(decode, 1), deep = time(decode, 3);
+    EXPECT_GT(shallow, deep * 1.2);
+    EXPECT_NEAR(time(decode, 4), deep, deep * 0.05);
+}
+
+TEST(Gemm, LargeTilesBeatSmallOnesByTheTrafficTheySave) {
+    const auto large = simulate("gemm m=2048 n=2048 k=2048 dtype=bf16 tile=128x256x64 stages=4");
+    const auto small = simulate("gemm m=2048 n=2048 k=2048 dtype=bf16 tile=64x64x64 stages=4 cluster=1");
+    // Bytes into SMs per product: (1/tile_m + 1/tile_n) of m n k elements.
+    const double elements = 2048.0 * 2048 * 2048 * 2;
+    EXPECT_NEAR(static_cast<double>(small.result.counters.sm_read_bytes), elements * (1.0 / 64 + 1.0 / 64), elements / 64 * 0.01);
+    EXPECT_NEAR(static_cast<double>(large.result.counters.sm_read_bytes), elements * (1.0 / 128 + 1.0 / 256), elements / 64 * 0.01);
+    EXPECT_GT(small.result.time_us, large.result.time_us * 1.3);
+}
+
+// cuBLAS on H100 SXM5: 4096 cubed at 716 TFLOP/s, fast.cu 763 (fast.cu README), at a clock that is not stated; between 1600 and
+// 1980 MHz these are 67 to 89 % of the dense rate.
+TEST(Gemm, ALargeProductKeepsTheTensorCoresBusy) {
+    const auto s = simulate("gemm m=4096 n=4096 k=4096 dtype=bf16");
+    EXPECT_GT(s.result.tensor_busy, 0.70);
+    EXPECT_LT(s.result.tensor_busy, 0.93);
+    EXPECT_NEAR(s.result.roofline_compute_us / s.result.time_us, s.result.tensor_busy, 0.01);
+}
+
+TEST(Model, DecodeOrdersTheRuntimesAndNeverBeatsTheRoofline) {
+    const auto run = [](const char* runtime) { return simulate(std::string("model_decode model=llama-2-7b batch=1 context=2048 dtype=bf16 layers=2 runtime=") + runtime); };
+    const auto stream = run("stream"), graph = run("graph"), mega = run("megakernel");
+    EXPECT_GT(stream.result.time_us, graph.result.time_us);
+    EXPECT_GT(graph.result.time_us, mega.result.time_us);
+    for (const auto* s : {&stream, &graph, &mega}) {
+        EXPECT_GE(s->result.time_us, s->result.roofline_memory_us);
+        // Weights of two layers and the head, and two layers of KV cache: each byte comes from memory once.
+        const double weights = 2 * (2.0 * (4096.0 * 12288 + 4096.0 * 4096 + 3 * 4096.0 * 11008) + 4096.0 * 32000);
+        const double kv = 2.0 * 2 * 2048 * 4096 * 2;
+        EXPECT_NEAR(static_cast<double>(s->result.counters.dram_read_bytes), weights + kv, (weights + kv) * 0.002);
+        double sum = 0;
+        for (const auto& loss : s->result.waterfall) sum += loss.us;
+        EXPECT_NEAR(sum, s->result.time_us, s->result.time_us * 1e-6 + 1e-6);
+    }
+    // Stream and graph differ by their gaps: 2.46 against 1.25 us a launch (RRZE gpu-small-kernels).
+    const double kernels = static_cast<double>(stream.run.kernels.size() - 1);
+    EXPECT_NEAR((stream.result.time_us - graph.result.time_us) / kernels, 1.21, 0.15);
+}
+
+// 64 kB kernels: 2.46 us each in a stream, 1.25 in a graph, 1.02 with a barrier of atomics (RRZE gpu-small-kernels, H200).
+TEST(Launch, SmallKernelsTakeWhatIsPublished) {
+    const auto each = [](const std::string& runtime) {
+        const auto s = simulate("launch kernels=20 runtime=" + runtime, {}, "h200-sxm");
+        const auto& k = s.seen.kernels;
+        return (k.back().end - k[1].end).us() / static_cast<double>(k.size() - 2);
+    };
+    EXPECT_NEAR(each("stream"), 2.46, 2.46 * 0.06);
+    EXPECT_NEAR(each("graph"), 1.25, 1.25 * 0.08);
+    EXPECT_NEAR(each("megakernel"), 1.02, 1.02 * 0.15);
+}
+
+TEST(Attention, DecodeReadsTheCacheOnceAndPagesCostLittle) {
+    const auto contiguous = simulate("attention_decode batch=4 heads=32 kv_heads=8 kv=4096 head_dim=128 dtype=bf16");
+    const auto paged = simulate("attention_decode batch=4 heads=32 kv_heads=8 kv=4096 head_dim=128 dtype=bf16 page=16");
+    const double cache = 2.0 * 4 * 8 * 4096 * 128 * 2;
+    EXPECT_NEAR(static_cast<double>(contiguous.result.counters.dram_read_bytes), cache, cache * 0.02);
+    EXPECT_NEAR(static_cast<double>(paged.result.counters.dram_read_bytes), cache, cache * 0.02);
+    EXPECT_GE(paged.result.time_us, contiguous.result.time_us * 0.98);
+}
+
+TEST(Attention, CausalPrefillTakesAboutHalfAndFlashSavesTheScores) {
+    const std::string shape = "batch=1 heads=16 kv_heads=16 q=2048 kv=2048 head_dim=128 dtype=bf16 causal=";
+    const auto full = simulate("attention_prefill " + shape + "false"), causal = simulate("attention_prefill " + shape + "true");
+    EXPECT_LT(causal.result.time_us, full.result.time_us * 0.75);
+    EXPECT_GT(causal.result.time_us, full.result.time_us * 0.45);
+    EXPECT_LT(full.result.counters.tensor_busy_ps, full.result.time_us * 1e6 * 132);
+    const auto unfused = simulate("attention_prefill flash=false " + shape + "false");
+    EXPECT_GT(unfused.result.counters.l2_write_bytes, full.result.counters.l2_write_bytes + 16ULL * 2048 * 2048 * 2);
+    EXPECT_GT(unfused.result.time_us, full.result.time_us);
+}
+
+}  // namespace
+}  // namespace memwall

@@ -1,0 +1,158 @@
+// A product's trace covers the product: every output once, every pair of A and B tiles once.
+#include "workload/gemm.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "device/reader.h"
+#include "trace/check.h"
+#include "unit/workload/walk.h"
+
+namespace memwall::workload {
+namespace {
+
+using trace::StepKind;
+
+const device::Device& h100() {
+    static const device::Device d = device::load_device("h100-sxm5", {MEMWALL_SOURCE_DIR "/configs/devices"}, {});
+    return d;
+}
+
+struct Product {
+    GemmShape shape;
+    ScheduleWish wish;
+};
+
+ScheduleWish wish_of(std::array<int, 3> tile, int cluster, int split, std::optional<int> stages = {}) {
+    ScheduleWish wish;
+    wish.tile = tile;
+    wish.cluster = cluster;
+    wish.split = split;
+    wish.stages = stages;
+    return wish;
+}
+
+class Gemm : public ::testing::TestWithParam<Product> {
+protected:
+    void SetUp() override {
+        const auto& [shape, wish] = GetParam();
+        tensors_ = add_gemm_tensors(trace_, shape, "gemm");
+        schedule_ = choose_gemm(shape, wish, h100());
+        append_gemm(trace_, shape, tensors_, schedule_, "gemm", h100());
+    }
+    [[nodiscard]] const trace::Kernel& kernel() const { return trace_.kernels.front(); }
+
+    trace::Trace trace_;
+    GemmTensors tensors_{};
+    GemmSchedule schedule_{};
+};
+
+TEST_P(Gemm, PassesTheCheck) {
+    EXPECT_NO_THROW(trace::check(trace_));
+}
+
+TEST_P(Gemm, WritesEveryOutputOnceOrOncePerSplit) {
+    if (schedule_.split == 1) {
+        EXPECT_TRUE(test::all_are(test::touched(trace_, kernel(), StepKind::store, tensors_.c), 1));
+    } else {
+        const int sums = test::tensor_named(trace_, "gemm.sums");
+        EXPECT_TRUE(test::all_are(test::touched(trace_, kernel(), StepKind::reduce, sums), schedule_.split));
+        EXPECT_TRUE(test::all_are(test::touched(trace_, kernel(), StepKind::store, tensors_.c), 0));
+    }
+}
+
+TEST_P(Gemm, ReadsEachOperandOncePerTileOfTheOther) {
+    const GemmShape& s = GetParam().shape;
+    const auto m_tiles = static_cast<int>((s.m + schedule_.tile[0] - 1) / schedule_.tile[0]);
+    const auto n_tiles = static_cast<int>((s.n + schedule_.tile[1] - 1) / schedule_.tile[1]);
+    // A cluster that reaches beyond the last m tile still fetches B for its peers.
+    const int clusters = (m_tiles + schedule_.cluster - 1) / schedule_.cluster * schedule_.cluster;
+    EXPECT_TRUE(test::all_are(test::touched(trace_, kernel(), StepKind::load, tensors_.a), n_tiles));
+    EXPECT_TRUE(test::all_are(test::touched(trace_, kernel(), StepKind::load, tensors_.b), clusters));
+}
+
+TEST_P(Gemm, MultipliesAsOftenAsItHasTilePairs) {
+    const GemmShape& s = GetParam().shape;
+    double flops = 0;
+    test::walk(kernel(), [&](const trace::Role&, const trace::Step& step, const test::Vars&) {
+        if (step.kind == StepKind::mma) flops += 2.0 * step.mma.m * step.mma.n * step.mma.k;
+    });
+    if (!schedule_.fma) {
+        EXPECT_GE(flops, kernel().flops);
+    }
+    EXPECT_EQ(kernel().flops, 2.0 * static_cast<double>(s.m * s.n * s.k * s.batch));
+    EXPECT_TRUE(kernel().tensor_cores);
+}
+
+TEST_P(Gemm, KnowsItsCompulsoryBytes) {
+    const GemmShape& s = GetParam().shape;
+    const auto bytes = [&](std::int64_t elements, trace::Dtype dtype) {
+        return static_cast<std::uint64_t>(elements * s.batch * trace::bits_of(dtype) / 8);
+    };
+    EXPECT_EQ(kernel().compulsory_read_bytes, bytes(s.m * s.k, s.dtype) + bytes(s.n * s.k, s.weights_dtype));
+    EXPECT_EQ(kernel().compulsory_write_bytes, bytes(s.m * s.n, s.out_dtype));
+}
+
+std::vector<Product> products() {
+    using trace::Dtype;
+    return {{{1, 512, 2048}, {}},
+            {{4, 300, 1000}, {}},
+            {{8, 256, 512, 1, Dtype::bf16, Dtype::int4}, {}},
+            {{17, 200, 700}, {}},
+            {{64, 256, 1024, 1, Dtype::fp8, Dtype::fp8}, {}},
+            {{64, 128, 4096}, {}},
+            {{65, 192, 256}, {}},
+            {{300, 500, 200}, wish_of({128, 128, 64}, 1, 1)},
+            {{384, 256, 512}, wish_of({128, 128, 64}, 2, 1)},
+            {{512, 512, 512}, wish_of({128, 256, 64}, 2, 3)},
+            {{256, 256, 256}, wish_of({64, 64, 64}, 4, 2)},
+            {{192, 256, 128}, wish_of({192, 128, 64}, 1, 1)},
+            {{512, 128, 128}, wish_of({256, 128, 64}, 2, 1)},
+            {{256, 256, 320}, wish_of({128, 128, 64}, 1, 1, 1)},
+            {{128, 128, 64, 3}, {}},
+            {{256, 128, 128, 2}, wish_of({128, 64, 64}, 2, 1)}};
+}
+
+INSTANTIATE_TEST_SUITE_P(Products, Gemm, ::testing::ValuesIn(products()));
+
+TEST(GemmTrace, HasTheSameSizeForEverySizeOfMatrix) {
+    const auto steps = [](std::int64_t n) {
+        trace::Trace t;
+        const GemmShape shape{n, n, n};
+        append_gemm(t, shape, add_gemm_tensors(t, shape, "g"), choose_gemm(shape, {}, h100()), "g", h100());
+        std::size_t count = 0;
+        for (const auto& role : t.kernels[0].roles) count += role.steps.size();
+        return count;
+    };
+    EXPECT_EQ(steps(4096), steps(65536));
+}
+
+TEST(GemmTrace, OnlyTheWeightsRunAheadOfTheKernelBefore) {
+    trace::Trace t;
+    const GemmShape shape{1, 4096, 4096};
+    append_gemm(t, shape, add_gemm_tensors(t, shape, "g"), choose_gemm(shape, {}, h100()), "g", h100());
+    for (const auto& role : t.kernels[0].roles) {
+        std::set<StepKind> kinds;
+        for (const auto& step : role.steps) kinds.insert(step.kind);
+        EXPECT_EQ(kinds.count(StepKind::wait_dependency) == 1, role.name == "activations") << role.name;
+    }
+}
+
+TEST(GemmTrace, NarrowWeightsCostVectorWork) {
+    const auto ops = [](trace::Dtype weights) {
+        trace::Trace t;
+        const GemmShape shape{256, 512, 512, 1, trace::Dtype::bf16, weights, trace::Dtype::bf16};
+        append_gemm(t, shape, add_gemm_tensors(t, shape, "g"),
+                    choose_gemm(shape, wish_of({128, 128, 64}, 1, 1), h100()), "g", h100());
+        double sum = 0;
+        test::walk(t.kernels[0],
+                   [&](const trace::Role&, const trace::Step& s, const test::Vars&) { sum += s.vec.fp32_ops; });
+        return sum;
+    };
+    // Each of the two m tiles widens all 512 x 512 weights.
+    EXPECT_EQ(ops(trace::Dtype::int4) - ops(trace::Dtype::bf16), 2.0 * 512 * 512);
+}
+
+}  // namespace
+}  // namespace memwall::workload

@@ -1,0 +1,132 @@
+#include "workload/schedule.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "device/reader.h"
+
+namespace memwall::workload {
+namespace {
+
+const device::Device& h100() {
+    static const device::Device d = device::load_device("h100-sxm5", {MEMWALL_SOURCE_DIR "/configs/devices"}, {});
+    return d;
+}
+
+GemmSchedule choose(std::int64_t m, std::int64_t n, std::int64_t k, const ScheduleWish& wish = {}) {
+    return choose_gemm({m, n, k}, wish, h100());
+}
+
+std::string refusal(const ScheduleWish& wish, std::int64_t m = 4096) {
+    try {
+        (void)choose(m, 4096, 4096, wish);
+    } catch (const InputError& error) {
+        return error.what();
+    }
+    return "";
+}
+
+ScheduleWish tile(int m, int n, int k, std::optional<int> stages = {}) {
+    ScheduleWish wish;
+    wish.tile = {m, n, k};
+    wish.stages = stages;
+    return wish;
+}
+
+void expect_in(const std::string& part, const std::string& whole) {
+    EXPECT_NE(whole.find(part), std::string::npos) << whole;
+}
+
+TEST(ChooseGemm, ALargeProductGetsTheLibrariesSchedule) {
+    const GemmSchedule g = choose(8192, 8192, 8192);
+    EXPECT_EQ(g.tile, (std::array<int, 3>{128, 256, 64}));
+    EXPECT_EQ(g.stages, 4);
+    EXPECT_EQ(g.cluster, 2);
+    EXPECT_EQ(g.split, 1);
+    EXPECT_EQ(g.groups(), 2);
+    EXPECT_EQ(g.group_rows(), 64);
+    EXPECT_TRUE(g.persistent);
+    EXPECT_FALSE(g.skinny);
+}
+
+TEST(ChooseGemm, DecodeStreamsWeights) {
+    const GemmSchedule one = choose(1, 12288, 4096);
+    EXPECT_TRUE(one.skinny && one.fma);
+    EXPECT_EQ(one.tile[0], 1);
+    EXPECT_EQ(one.tile[2] * 2, 2048);  // bytes of a weight row's piece
+    EXPECT_EQ(one.split, 1);
+    const GemmSchedule many = choose(33, 12288, 4096);
+    EXPECT_TRUE(many.skinny);
+    EXPECT_FALSE(many.fma);
+    EXPECT_EQ(many.tile[0], 40);
+    EXPECT_EQ(many.tile[1], 64);
+    EXPECT_FALSE(choose(65, 12288, 4096).skinny);
+}
+
+TEST(ChooseGemm, EverySmHasEnoughOnItsWay) {
+    // Little: 3.24 TB/s for some 700 ns is 17 KB an SM; the schedule holds at least 32 KiB.
+    for (std::int64_t m = 1; m <= 64; ++m) {
+        const GemmSchedule g = choose(m, 4096, 4096);
+        const std::int64_t weights = static_cast<std::int64_t>(g.tile[1]) * g.tile[2] * 2;
+        EXPECT_GE(weights * g.stages, 32 << 10) << m;
+        EXPECT_GE(g.stages, 3) << m;
+    }
+}
+
+TEST(ChooseGemm, NoShapeIsRefusedAndEverySplitHasWork) {
+    for (const std::int64_t m : {1, 8, 9, 64, 65, 100, 128, 300, 1024, 5000}) {
+        for (const std::int64_t n : {16, 1000, 4096, 22016}) {
+            for (const std::int64_t k : {64, 100, 4096, 11008}) {
+                const GemmSchedule g = choose(m, n, k);
+                const std::int64_t steps = (k + g.tile[2] - 1) / g.tile[2];
+                const std::int64_t share = (steps + g.split - 1) / g.split;
+                EXPECT_GT(steps, share * (g.split - 1)) << m << "x" << n << "x" << k;
+                EXPECT_LE(g.smem_bytes(), h100().sm.smem_per_cta_max_bytes);
+            }
+        }
+    }
+}
+
+TEST(ChooseGemm, SplitsOnlyWhenSmsWouldBeIdle) {
+    EXPECT_GT(choose(128, 512, 8192).split, 1);
+    EXPECT_EQ(choose(4096, 4096, 4096).split, 1);
+    EXPECT_GT(choose(64, 1024, 8192).split, 1);
+}
+
+TEST(ChooseGemm, WishesAreKept) {
+    ScheduleWish wish = tile(128, 128, 64, 3);
+    wish.cluster = 1;
+    wish.split = 2;
+    wish.persistent = false;
+    const GemmSchedule g = choose(4096, 4096, 4096, wish);
+    EXPECT_EQ(g.tile, *wish.tile);
+    EXPECT_EQ(g.stages, 3);
+    EXPECT_EQ(g.split, 2);
+    EXPECT_EQ(g.cluster, 1);
+    EXPECT_FALSE(g.persistent);
+}
+
+TEST(ChooseGemm, RefusesWithTheArithmetic) {
+    expect_in(
+        "49152 bytes per stage (128x64 bf16 + 256x64 bf16) x 6 stages + 16384 bytes for the epilogue = 311296 bytes",
+        refusal(tile(128, 256, 64, 6)));
+    expect_in("at most 232448 bytes per CTA (sm.smem_per_cta_max_bytes): 4 stages", refusal(tile(128, 256, 64, 6)));
+    expect_in("256x256 fp32 accumulators over 2 warpgroups = 256 registers", refusal(tile(256, 256, 64, 2)));
+    expect_in("m of 100", refusal(tile(100, 128, 64)));
+    expect_in("n of 12", refusal(tile(128, 12, 64)));
+    expect_in("k of 40; allowed: a multiple of 16", refusal(tile(128, 128, 40)));
+    expect_in("0 stages", refusal(tile(128, 128, 64, 0)));
+    ScheduleWish cluster;
+    cluster.cluster = 3;
+    expect_in("cluster: found 3; allowed: 1, 2, 4 or 8", refusal(cluster));
+}
+
+TEST(ResidentCtas, CountsWholeClustersInAGpc) {
+    EXPECT_EQ(resident_ctas(h100(), 1), h100().sms());
+    int fours = 0;
+    for (const int sms : h100().floorplan.sms_per_gpc) fours += sms / 4 * 4;
+    EXPECT_EQ(resident_ctas(h100(), 4), fours);
+}
+
+}  // namespace
+}  // namespace memwall::workload
