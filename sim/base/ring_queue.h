@@ -15,6 +15,9 @@ public:
     Item& front() { return items_[head_]; }
     const Item& front() const { return items_[head_]; }
 
+    /// The item `i` places behind the front, which is item 0.
+    const Item& operator[](std::size_t i) const { return items_[(head_ + i) & (items_.size() - 1)]; }
+
     void push(Item item) {
         if (size_ == items_.size()) grow();
         items_[(head_ + size_++) & (items_.size() - 1)] = std::move(item);

@@ -11,8 +11,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
-#include <bit>
 #include <cstdint>
 #include <exception>
 #include <string>
@@ -21,74 +19,9 @@
 
 #include "base/error.h"
 #include "base/units.h"
+#include "chip/message.h"
 
 namespace memwall::chip {
-
-/// What one part tells another, or itself. `kind` is the receiver's own enumeration; payload and arg are its business.
-struct Message {
-    std::int64_t due_ps;
-    std::uint32_t order;  ///< sender << 20 | the sender's sequence number
-    std::uint32_t payload;
-    std::uint32_t arg;
-    std::uint32_t kind;
-};
-
-inline bool before(const Message& a, const Message& b) {
-    return a.due_ps != b.due_ps ? a.due_ps < b.due_ps : a.order < b.order;
-}
-
-/// Messages on their way, of the whole chip: blocks of a few messages for one part and window, in a flat pool whose last
-/// freed block is the next one used, so that what is in flight stays in the host's cache.
-class MessagePool {
-public:
-    static constexpr std::uint32_t kNone = 0xFFFFFFFF;
-
-    /// Adds a message to the list of blocks that begins at `head`; returns the new head.
-    std::uint32_t put(const Message& message, std::uint32_t head) {
-        if (head == kNone || blocks_[head].count == kPerBlock) {
-            const std::uint32_t block = take_block();
-            blocks_[block].next = head;
-            blocks_[block].count = 0;
-            head = block;
-        }
-        Block& block = blocks_[head];
-        block.messages[block.count++] = message;
-        return head;
-    }
-    /// Appends the messages of the list to `out`, block by block, and frees it.
-    void take_list(std::uint32_t head, std::vector<Message>& out) {
-        while (head != kNone) {
-            Block& block = blocks_[head];
-            const std::uint32_t next = block.next;
-            if (next != kNone) __builtin_prefetch(&blocks_[next]);
-            out.insert(out.end(), block.messages, block.messages + block.count);
-            block.next = free_;
-            free_ = head;
-            head = next;
-        }
-    }
-
-private:
-    static constexpr std::uint32_t kPerBlock = 5;  // 128 bytes
-    struct alignas(64) Block {
-        Message messages[kPerBlock];
-        std::uint32_t next;
-        std::uint32_t count;
-    };
-
-    std::uint32_t take_block() {
-        if (free_ == kNone) {
-            blocks_.emplace_back();
-            return static_cast<std::uint32_t>(blocks_.size() - 1);
-        }
-        const std::uint32_t block = free_;
-        free_ = blocks_[block].next;
-        return block;
-    }
-
-    std::vector<Block> blocks_;
-    std::uint32_t free_ = kNone;
-};
 
 /// The grid that all parts share.
 struct Grid {
@@ -100,38 +33,35 @@ struct Grid {
     std::uint64_t messages = 0;
     /// The first error that a part met: all parts then fall silent, and the run ends with it.
     std::exception_ptr failure;
+
+    /// The window that contains `at_ps`, which is not before the one in progress.
+    [[nodiscard]] std::int64_t tick_of(std::int64_t at_ps) const {
+        const std::int64_t ahead = at_ps - tick * step_ps;
+        // Nearly always a few windows away: a short division.
+        if (ahead >> 32 == 0) return tick + static_cast<std::uint32_t>(ahead) / static_cast<std::uint32_t>(step_ps);
+        return at_ps / step_ps;
+    }
 };
-
-/// Messages of one part by the window in which they are due: a ring of lists, and a heap for what lies beyond its horizon.
-class Mailbox {
-public:
-    static constexpr std::int64_t kHorizon = 128;  // windows: 2.5 us at a step of 20 ns, several DRAM round trips
-
-    Mailbox() { heads_.fill(MessagePool::kNone); }
-    void push(MessagePool& pool, std::int64_t tick, std::int64_t now_tick, const Message& message);
-    /// Moves the messages of window `tick` into `out`, in no order.
-    void take(MessagePool& pool, std::int64_t tick, std::vector<Message>& out);
-    /// The first window after `tick` that has a message; the largest number when there is none.
-    [[nodiscard]] std::int64_t next_tick(std::int64_t tick) const;
-
-private:
-    struct Distant {
-        std::int64_t tick;
-        Message message;
-    };
-    std::array<std::uint32_t, kHorizon> heads_;
-    std::uint64_t occupied_[2] = {0, 0};
-    std::vector<Distant> distant_;  // heap, the soonest in front
-};
-
-/// Puts the messages of one window in order of time; `scratch` is for its use.
-void sort_window(std::vector<Message>& messages, std::vector<Message>& scratch, std::int64_t begin_ps, std::int64_t step_ps);
 
 /// Base of every part: a mailbox, a wake-up event and the window loop. Derive from PartOf<Self>.
 class Part : public sc_core::sc_module {
 public:
     /// Gives this part a message from another one; throws ModelError when it is due too soon (a broken lookahead).
-    void deliver(const Message& message);
+    void deliver(const Message& message) {
+        const std::int64_t tick = grid_.tick_of(message.due_ps);
+        if (tick <= grid_.tick) refuse(message);
+        mailbox_.push(grid_.pool, tick, grid_.tick, {message, tick * grid_.step_ps});
+        schedule(tick);
+    }
+    /// The same for a sender whose messages to this part are due in the order in which it sends them, as a port's are: they
+    /// queue in a lane and need no sorting. One sender only may use it.
+    void deliver_in_order(const Message& message) {
+        const std::int64_t tick = grid_.tick_of(message.due_ps);
+        if (tick <= grid_.tick || message.due_ps < lane_last_ps_) refuse(message);
+        lane_last_ps_ = message.due_ps;
+        lane_.push(message);
+        schedule(tick);
+    }
 
 protected:
     Part(const sc_core::sc_module_name& name, Grid& grid, std::uint32_t id);
@@ -140,39 +70,55 @@ protected:
     void send(Part& to, std::int64_t due_ps, std::uint32_t kind, std::uint32_t payload, std::uint32_t arg = 0) {
         to.deliver({due_ps, next_order(), payload, arg, kind});
     }
+    void send_in_order(Part& to, std::int64_t due_ps, std::uint32_t kind, std::uint32_t payload) {
+        to.deliver_in_order({due_ps, next_order(), payload, 0, kind});
+    }
     /// A message to itself: may be due within the current window.
     void post(std::int64_t due_ps, std::uint32_t kind, std::uint32_t payload, std::uint32_t arg = 0);
     /// True when nothing else happens at this part up to and including `at_ps`, within this window: a chain of actions
     /// that has reached that time may go on without being put back into the queue.
     [[nodiscard]] bool quiet_until(std::int64_t at_ps) const {
-        return at_ps < window_end_ps_ && (local_.empty() || local_.front().due_ps > at_ps) &&
-               (work_next_ == work_.size() || work_[work_next_].due_ps > at_ps);
+        return at_ps < window_end_ps_ && next_key() >> (WaitingMessage::kOrderBits + WaitingMessage::kKindBits) > static_cast<std::uint64_t>(at_ps - window_begin_ps_);
     }
     /// Asks to be woken in the window of `due_ps`, without a message.
     void wake_at(std::int64_t due_ps);
 
     void open_window();
+    void sort_messages() { sort_window(work_, scratch_, grid_.step_ps); }
     Message take_local();
+    Message take_lane();
     void close_window();
+    /// The soonest of what is left of this window.
+    [[nodiscard]] std::uint64_t next_key() const { return std::min({work_key(), local_key(), lane_key_}); }
+    [[nodiscard]] std::uint64_t work_key() const { return work_next_ < work_.size() ? work_[work_next_].key : WaitingMessage::kNever; }
+    [[nodiscard]] std::uint64_t local_key() const { return local_.empty() ? WaitingMessage::kNever : local_.front().key; }
     [[nodiscard]] const sc_core::sc_event& wake_event() const { return wake_; }
 
     Grid& grid_;
     std::uint32_t id_;
-    std::int64_t window_end_ps_ = 0;
+    std::int64_t window_begin_ps_ = 0, window_end_ps_ = 0;
     std::int64_t tick_ = 0;
-    std::vector<Message> work_;   // this window's messages from the mailbox, in order
+    std::vector<WaitingMessage> work_;   // this window's messages from the mailbox, in order
     std::size_t work_next_ = 0;
-    std::vector<Message> scratch_;
-    std::vector<Message> local_;  // heap: messages to itself within the window
+    std::vector<WaitingMessage> local_;  // heap: messages to itself within the window
+    RingQueue<Message> lane_;            // in order by itself, of all windows
+    std::uint64_t lane_key_ = WaitingMessage::kNever;  // of its first, when that is due in this window
 
 private:
-    void schedule(std::int64_t tick);
+    void schedule(std::int64_t tick) {
+        if (tick < next_wake_tick_) notify(tick);
+    }
+    void notify(std::int64_t tick);
+    void look_at_lane();
+    [[noreturn]] void refuse(const Message& message) const;
 
     Mailbox mailbox_;
     sc_core::sc_event wake_;
-    std::int64_t next_wake_tick_ = std::numeric_limits<std::int64_t>::max();
-    std::int64_t asked_tick_ = std::numeric_limits<std::int64_t>::max();
+    std::int64_t next_wake_tick_ = Mailbox::kNoTick;
+    std::int64_t asked_tick_ = Mailbox::kNoTick;
+    std::int64_t lane_last_ps_ = 0;
     std::uint32_t sequence_ = 0;
+    std::vector<WaitingMessage> scratch_;
 };
 
 /// The window loop, with the receiver's `handle(const Message&)` and `finish_window()` bound statically: no virtual call
@@ -187,12 +133,13 @@ public:
         dont_initialize();
     }
     void finish_window() {}
-    /// A message that will be handled soon: a part with large tables fetches what it will need, in three stages (what
-    /// stage 0 fetched, stage 1 may read).
+    /// A message that will be handled soon: a part with large tables fetches what it will need, in stages (what stage 0
+    /// fetched, stage 1 may read). Messages in a lane have stage 0 only.
     void prefetch(const Message&, int) {}
 
 private:
     static constexpr std::size_t kAhead = 4;
+    static constexpr int kStages = 3;
 
     void on_wake() {
         if (grid_.failure) return;
@@ -206,21 +153,24 @@ private:
     void run_window() {
         auto& self = static_cast<Self&>(*this);
         open_window();
+        for (const WaitingMessage& message : work_) self.prefetch(message.message(window_begin_ps_), 0);
+        sort_messages();
         const std::size_t count = work_.size();
-        for (;;) {
-            if (!local_.empty() && (work_next_ == count || before(local_.front(), work_[work_next_]))) {
-                self.handle(take_local());
-            } else if (work_next_ < count) {
-                for (int stage = 0; stage < 3; ++stage) {
-                    const std::size_t ahead = work_next_ + kAhead * static_cast<std::size_t>(3 - stage);
-                    if (ahead < count) self.prefetch(work_[ahead], stage);
+        for (;; ++grid_.messages) {
+            const std::uint64_t work = work_key(), local = local_key();
+            if (std::min({work, local, lane_key_}) == WaitingMessage::kNever) break;
+            if (work < local && work < lane_key_) {
+                for (int stage = 1; stage < kStages; ++stage) {
+                    const std::size_t ahead = work_next_ + kAhead * static_cast<std::size_t>(kStages - stage);
+                    if (ahead < count) self.prefetch(work_[ahead].message(window_begin_ps_), stage);
                 }
-                const Message message = work_[work_next_++];
-                self.handle(message);
+                self.handle(work_[work_next_++].message(window_begin_ps_));
+            } else if (lane_key_ < local) {
+                if (lane_.size() > kAhead) self.prefetch(lane_[kAhead], 0);
+                self.handle(take_lane());
             } else {
-                break;
+                self.handle(take_local());
             }
-            ++grid_.messages;
         }
         self.finish_window();
         close_window();

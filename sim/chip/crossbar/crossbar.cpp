@@ -112,7 +112,7 @@ void Crossbar::deliver_to_sm(std::uint32_t index, double at_ps, double bytes) {
             chunk.crossbar = lifetime_steps((static_cast<std::int64_t>(chunk.crossbar) << kLifetimeShift) + due - chunk.entered_ps);
             chunk.entered_ps = due;
         }
-        send(*sms_[sm], due, Sm::response, index);
+        send_in_order(*sms_[sm], due, Sm::response, index);
     }
 }
 

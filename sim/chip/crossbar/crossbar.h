@@ -32,7 +32,7 @@ public:
     /// payload: chunk.
     void handle(const Message& message);
     void prefetch(const Message& message, int stage) const {
-        if (stage == 1) shared_.chunks.prefetch(message.payload);
+        if (stage == 0) shared_.chunks.prefetch(message.payload);
     }
 
     [[nodiscard]] const Counters& counters() const { return counters_; }

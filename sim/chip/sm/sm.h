@@ -61,7 +61,7 @@ public:
 
     void handle(const Message& message);
     void prefetch(const Message& message, int stage) const {
-        if (stage == 1 && message.kind == response) shared_.chunks.prefetch(message.payload);
+        if (stage == 0 && message.kind == response) shared_.chunks.prefetch(message.payload);
     }
 
     /// The order for the CTA that will start in `slot`; written by the launch unit before its message.
