@@ -64,6 +64,7 @@ void Part::open_window() {
     work_.clear();
     work_next_ = 0;
     mailbox_.take(grid_.pool, tick_, work_);
+    sort_window(work_, scratch_, grid_.step_ps);
     look_at_lane();
 }
 

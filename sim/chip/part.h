@@ -84,7 +84,6 @@ protected:
     void wake_at(std::int64_t due_ps);
 
     void open_window();
-    void sort_messages() { sort_window(work_, scratch_, grid_.step_ps); }
     Message take_local();
     Message take_lane();
     void close_window();
@@ -140,6 +139,7 @@ public:
 private:
     static constexpr std::size_t kAhead = 4;
     static constexpr int kStages = 3;
+    static constexpr std::size_t ahead_of(int stage) { return kAhead * static_cast<std::size_t>(kStages - stage); }
 
     void on_wake() {
         if (grid_.failure) return;
@@ -153,16 +153,17 @@ private:
     void run_window() {
         auto& self = static_cast<Self&>(*this);
         open_window();
-        for (const WaitingMessage& message : work_) self.prefetch(message.message(window_begin_ps_), 0);
-        sort_messages();
         const std::size_t count = work_.size();
+        for (int stage = 0; stage < kStages; ++stage) {
+            for (std::size_t i = 0; i < std::min(count, ahead_of(stage)); ++i) self.prefetch(work_[i].message(window_begin_ps_), stage);
+        }
         for (;; ++grid_.messages) {
             const std::uint64_t work = work_key(), local = local_key();
             if (std::min({work, local, lane_key_}) == WaitingMessage::kNever) break;
             if (work < local && work < lane_key_) {
-                for (int stage = 1; stage < kStages; ++stage) {
-                    const std::size_t ahead = work_next_ + kAhead * static_cast<std::size_t>(kStages - stage);
-                    if (ahead < count) self.prefetch(work_[ahead].message(window_begin_ps_), stage);
+                for (int stage = 0; stage < kStages; ++stage) {
+                    const std::size_t soon = work_next_ + ahead_of(stage);
+                    if (soon < count) self.prefetch(work_[soon].message(window_begin_ps_), stage);
                 }
                 self.handle(work_[work_next_++].message(window_begin_ps_));
             } else if (lane_key_ < local) {
