@@ -47,6 +47,15 @@ struct WaitingMessage {
 };
 static_assert(sizeof(WaitingMessage) == 16);
 
+/// A message in a lane (see Part::deliver_in_order); its kind and arg are 0.
+struct LaneMessage {
+    std::int64_t due_ps;
+    std::uint32_t order;
+    std::uint32_t payload;
+
+    [[nodiscard]] Message message() const { return {due_ps, order, payload, 0, 0}; }
+};
+
 /// Messages on their way, of the whole chip: blocks of a few messages for one part and window, in a flat pool whose last
 /// freed block is the next one used, so that what is in flight stays in the host's cache.
 class MessagePool {

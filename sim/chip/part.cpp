@@ -41,11 +41,11 @@ Message Part::take_local() {
 }
 
 void Part::look_at_lane() {
-    lane_key_ = !lane_.empty() && lane_.front().due_ps < window_end_ps_ ? WaitingMessage(lane_.front(), window_begin_ps_).key : WaitingMessage::kNever;
+    lane_key_ = !lane_.empty() && lane_.front().due_ps < window_end_ps_ ? WaitingMessage(lane_.front().message(), window_begin_ps_).key : WaitingMessage::kNever;
 }
 
 Message Part::take_lane() {
-    const Message message = lane_.front();
+    const Message message = lane_.front().message();
     lane_.pop();
     look_at_lane();
     return message;

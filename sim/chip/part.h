@@ -54,10 +54,10 @@ public:
         schedule(tick);
     }
     /// The same for a sender whose messages to this part are due in the order in which it sends them, as a port's are: they
-    /// queue in a lane and need no sorting. One sender only may use it.
-    void deliver_in_order(const Message& message) {
+    /// queue in a lane and need no sorting. One sender only may use it, for messages of kind 0.
+    void deliver_in_order(const LaneMessage& message) {
         const std::int64_t tick = grid_.tick_of(message.due_ps);
-        if (tick <= grid_.tick || message.due_ps < lane_last_ps_) refuse(message);
+        if (tick <= grid_.tick || message.due_ps < lane_last_ps_) refuse(message.message());
         lane_last_ps_ = message.due_ps;
         lane_.push(message);
         schedule(tick);
@@ -70,9 +70,7 @@ protected:
     void send(Part& to, std::int64_t due_ps, std::uint32_t kind, std::uint32_t payload, std::uint32_t arg = 0) {
         to.deliver({due_ps, next_order(), payload, arg, kind});
     }
-    void send_in_order(Part& to, std::int64_t due_ps, std::uint32_t kind, std::uint32_t payload) {
-        to.deliver_in_order({due_ps, next_order(), payload, 0, kind});
-    }
+    void send_in_order(Part& to, std::int64_t due_ps, std::uint32_t payload) { to.deliver_in_order({due_ps, next_order(), payload}); }
     /// A message to itself: may be due within the current window.
     void post(std::int64_t due_ps, std::uint32_t kind, std::uint32_t payload, std::uint32_t arg = 0);
     /// True when nothing else happens at this part up to and including `at_ps`, within this window: a chain of actions
@@ -100,7 +98,7 @@ protected:
     std::vector<WaitingMessage> work_;   // this window's messages from the mailbox, in order
     std::size_t work_next_ = 0;
     std::vector<WaitingMessage> local_;  // heap: messages to itself within the window
-    RingQueue<Message> lane_;            // in order by itself, of all windows
+    RingQueue<LaneMessage> lane_;        // in order by itself, of all windows
     std::uint64_t lane_key_ = WaitingMessage::kNever;  // of its first, when that is due in this window
 
 private:
@@ -137,7 +135,7 @@ public:
     void prefetch(const Message&, int) {}
 
 private:
-    static constexpr std::size_t kAhead = 4;
+    static constexpr std::size_t kAhead = 10;
     static constexpr int kStages = 3;
     static constexpr std::size_t ahead_of(int stage) { return kAhead * static_cast<std::size_t>(kStages - stage); }
 
@@ -157,6 +155,7 @@ private:
         for (int stage = 0; stage < kStages; ++stage) {
             for (std::size_t i = 0; i < std::min(count, ahead_of(stage)); ++i) self.prefetch(work_[i].message(window_begin_ps_), stage);
         }
+        for (std::size_t i = 0; i < std::min(lane_.size(), kAhead); ++i) self.prefetch(lane_[i].message(), 0);
         for (;; ++grid_.messages) {
             const std::uint64_t work = work_key(), local = local_key();
             if (std::min({work, local, lane_key_}) == WaitingMessage::kNever) break;
@@ -167,7 +166,7 @@ private:
                 }
                 self.handle(work_[work_next_++].message(window_begin_ps_));
             } else if (lane_key_ < local) {
-                if (lane_.size() > kAhead) self.prefetch(lane_[kAhead], 0);
+                if (lane_.size() > kAhead) self.prefetch(lane_[kAhead].message(), 0);
                 self.handle(take_lane());
             } else {
                 self.handle(take_local());

@@ -13,31 +13,37 @@ namespace memwall::chip {
 class Coalescer {
 public:
     /// `entries` 0 turns it off; else it is rounded up to a power of two.
-    explicit Coalescer(int entries) : leaders_(entries > 0 ? std::bit_ceil(static_cast<unsigned>(entries)) : 0U, kNone) {}
+    explicit Coalescer(int entries) : entries_(entries > 0 ? std::bit_ceil(static_cast<unsigned>(entries)) : 0U) {}
 
     /// The leader that `chunk` can join, or kNone: then it becomes one.
-    std::uint32_t find_or_lead(const ChunkPool& chunks, std::uint32_t chunk) {
-        if (leaders_.empty()) return kNone;
-        std::uint32_t& leader = leaders_[slot(chunks[chunk].address)];
-        if (leader != kNone && chunks[leader].address == chunks[chunk].address &&
-            chunks[leader].sectors == chunks[chunk].sectors) {
-            return leader;
+    std::uint32_t find_or_lead(const ChunkPool& chunks, std::uint32_t index) {
+        if (entries_.empty()) return kNone;
+        const Chunk& chunk = chunks[index];
+        const std::uint64_t hash = hash_of(chunk);
+        Entry& entry = entries_[slot(hash)];
+        const auto tag = static_cast<std::uint32_t>(hash);
+        if (entry.leader != kNone && entry.tag == tag) {
+            const Chunk& leader = chunks[entry.leader];
+            if (leader.address == chunk.address && leader.sectors == chunk.sectors) return entry.leader;
         }
-        leader = chunk;
+        entry = {index, tag};
         return kNone;
     }
-    void forget(const ChunkPool& chunks, std::uint32_t chunk) {
-        if (leaders_.empty()) return;
-        std::uint32_t& leader = leaders_[slot(chunks[chunk].address)];
-        if (leader == chunk) leader = kNone;
+    void forget(const ChunkPool& chunks, std::uint32_t index) {
+        if (entries_.empty()) return;
+        Entry& entry = entries_[slot(hash_of(chunks[index]))];
+        if (entry.leader == index) entry.leader = kNone;
     }
 
 private:
-    [[nodiscard]] std::size_t slot(std::uint64_t address) const {
-        return static_cast<std::size_t>((address >> 7) * 0x9E3779B97F4A7C15ULL >> 40) & (leaders_.size() - 1);
-    }
+    struct Entry {
+        std::uint32_t leader = kNone;
+        std::uint32_t tag = 0;  ///< so that a comparison rarely touches the leader itself
+    };
+    static std::uint64_t hash_of(const Chunk& chunk) { return (chunk.address >> 7) * 0x9E3779B97F4A7C15ULL; }
+    [[nodiscard]] std::size_t slot(std::uint64_t hash) const { return static_cast<std::size_t>(hash >> 40) & (entries_.size() - 1); }
 
-    std::vector<std::uint32_t> leaders_;
+    std::vector<Entry> entries_;
 };
 
 }  // namespace memwall::chip

@@ -62,7 +62,7 @@ void Crossbar::accept(std::uint32_t index, std::int64_t now_ps) {
     }
     const auto slice = static_cast<std::size_t>(wiring_.slice_index[chunk.slice]);
     if (!waiting_[slice].empty() || credits_[slice] < chunk.lines) {
-        waiting_[slice].push(shared_.chunks, index);
+        waiting_[slice].push({index, chunk.lines});
     } else {
         forward(index, at_ps);
     }
@@ -82,8 +82,11 @@ void Crossbar::answer(std::uint32_t index, std::int64_t now_ps) {
     // The credit comes back with the answer; the first request that waits for this slice takes it.
     const auto slice = static_cast<std::size_t>(wiring_.slice_index[chunk.slice]);
     credits_[slice] += chunk.lines;
-    while (!waiting_[slice].empty() && credits_[slice] >= shared_.chunks[waiting_[slice].head].lines) {
-        forward(waiting_[slice].pop(shared_.chunks), now_ps);
+    auto& waiting = waiting_[slice];
+    while (!waiting.empty() && credits_[slice] >= waiting.front().lines) {
+        forward(waiting.front().chunk, now_ps);
+        waiting.pop();
+        if (!waiting.empty()) shared_.chunks.prefetch(waiting.front().chunk);
     }
     const auto gpc = static_cast<std::size_t>(wiring_.sm_gpc[chunk.sm]);
     const bool read = chunk.access == Access::read;
@@ -93,6 +96,7 @@ void Crossbar::answer(std::uint32_t index, std::int64_t now_ps) {
     if (read) gpc_down_bytes_[gpc] += chunk.bytes;
     for (std::uint32_t each = index; each != kNone;) {
         const std::uint32_t follower = shared_.chunks[each].followers;
+        if (follower != kNone) shared_.chunks.prefetch(follower);
         deliver_to_sm(each, begin, bytes);
         each = follower;
     }
@@ -112,7 +116,8 @@ void Crossbar::deliver_to_sm(std::uint32_t index, double at_ps, double bytes) {
             chunk.crossbar = lifetime_steps((static_cast<std::int64_t>(chunk.crossbar) << kLifetimeShift) + due - chunk.entered_ps);
             chunk.entered_ps = due;
         }
-        send_in_order(*sms_[sm], due, Sm::response, index);
+        static_assert(Sm::response == 0);
+        send_in_order(*sms_[sm], due, index);
     }
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/observations.h"
+#include "base/ring_queue.h"
 #include "chip/crossbar/coalescer.h"
 #include "chip/wiring.h"
 
@@ -32,7 +33,12 @@ public:
     /// payload: chunk.
     void handle(const Message& message);
     void prefetch(const Message& message, int stage) const {
-        if (stage == 0) shared_.chunks.prefetch(message.payload);
+        if (stage == 0) {
+            shared_.chunks.prefetch(message.payload);
+        } else if (stage == 2 && message.kind == response) {
+            const std::uint32_t follower = shared_.chunks[message.payload].followers;
+            if (follower != kNone) shared_.chunks.prefetch(follower);
+        }
     }
 
     [[nodiscard]] const Counters& counters() const { return counters_; }
@@ -56,7 +62,11 @@ private:
     std::vector<Server> sm_up_, sm_down_, tpc_up_, tpc_down_, gpc_up_, gpc_down_;
     std::vector<Coalescer> coalescers_;   // by GPC
     std::vector<int> credits_;            // by slice: lines
-    std::vector<Fifo> waiting_;           // by slice: chunks without a credit
+    struct Waiting {
+        std::uint32_t chunk;
+        int lines;
+    };
+    std::vector<RingQueue<Waiting>> waiting_;  // by slice: chunks without a credit
     double header_bytes_;
     std::vector<std::uint64_t> gpc_up_bytes_, gpc_down_bytes_;
     std::uint64_t in_ = 0, out_ = 0;

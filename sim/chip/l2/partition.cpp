@@ -80,11 +80,22 @@ void L2Partition::prefetch(const Message& message, int stage) const {
         return;
     }
     if (fill == kNone && !of_chunk) return;
-    const std::uint32_t row = of_chunk ? wiring_.map.place(shared_.chunks[item].address).row : pools_.fills[fill].row;
-    const std::size_t slice = of_chunk ? static_cast<std::size_t>(wiring_.slice_index[shared_.chunks[item].slice]) : pools_.fills[fill].slice;
-    if (fill != kNone && (pools_.fills[fill].first_asker & Asker::kFarFill) == 0) shared_.chunks.prefetch(pools_.fills[fill].first_asker);
-    const std::size_t first = set_of(row, 0);
-    for (std::size_t line = 0; line < lines_per_granule_; ++line) slices_[slice].tags.prefetch(first + line);
+    if (of_chunk) {
+        const Chunk& chunk = shared_.chunks[item];
+        const auto slice = static_cast<std::size_t>(wiring_.slice_index[chunk.slice]);
+        const std::size_t first = set_of(wiring_.map.place(chunk.address).row, 0);
+        const int last = 63 - __builtin_clzll(chunk.sectors);
+        for (int line = __builtin_ctzll(chunk.sectors) / sectors_per_line_; line <= last / sectors_per_line_; ++line) {
+            slices_[slice].tags.prefetch(first + static_cast<std::size_t>(line));
+        }
+        return;
+    }
+    const Fill& coming = pools_.fills[fill];
+    if ((coming.first_asker & Asker::kFarFill) == 0) shared_.chunks.prefetch(coming.first_asker);
+    const std::size_t first = set_of(coming.row, 0);
+    for (unsigned left = coming.lines; left != 0; left &= left - 1) {
+        slices_[coming.slice].tags.prefetch(first + static_cast<std::size_t>(__builtin_ctz(left)));
+    }
 }
 
 std::int64_t L2Partition::look_up_begins(Slice& slice, int lines, std::int64_t now_ps) {
