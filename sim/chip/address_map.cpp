@@ -9,6 +9,7 @@ AddressMap::AddressMap(const device::Device& device) {
     const auto& hbm = device.hbm;
     home_mask_ = l2.home_mask;
     granule_shift_ = std::countr_zero(static_cast<unsigned>(l2.interleave_bytes));
+    sector_shift_ = std::countr_zero(static_cast<unsigned>(l2.sector_bytes));
     // The lowest bit of the home mask tells pairs of home granules apart: with the bits above fixed, it alone decides,
     // so each pair has one granule in either partition.
     const int home_shift = std::countr_zero(home_mask_);

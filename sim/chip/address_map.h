@@ -33,6 +33,12 @@ public:
 
     /// Bytes of one granule.
     [[nodiscard]] std::uint32_t granule_bytes() const { return 1U << granule_shift_; }
+    /// Which sectors of its granule a run of bytes touches: one bit each, up to 64.
+    [[nodiscard]] std::uint64_t sectors(std::uint64_t address, std::uint32_t bytes) const {
+        const auto offset = static_cast<std::uint32_t>(address) & (granule_bytes() - 1);
+        const unsigned first = offset >> sector_shift_, last = (offset + bytes - 1) >> sector_shift_;
+        return (~0ULL >> (63 - (last - first))) << first;
+    }
     /// Pseudo-channels of one slice, and how a granule is cut over them.
     [[nodiscard]] int channels_per_slice() const { return channels_per_slice_; }
     [[nodiscard]] std::uint32_t piece_sectors() const { return piece_sectors_; }
@@ -56,6 +62,7 @@ private:
 
     std::uint64_t home_mask_;
     int granule_shift_;
+    int sector_shift_;
     int pair_shift_;           // a pair of home granules: one in each partition
     int half_shift_;           // interleave granules in a home granule, as a shift
     std::uint64_t half_mask_;

@@ -12,38 +12,38 @@ inline constexpr std::uint32_t kNone = 0xFFFFFFFF;
 
 enum class Access : std::uint8_t { read, write, reduce };
 
-struct alignas(64) Chunk {
-    std::uint64_t address;  ///< of the first byte
-    std::uint64_t sectors;  ///< which 32-byte sectors of the granule (bit per sector, up to 64)
-    std::int64_t entered_ps;  ///< the room where it is now
-    std::uint32_t next;       ///< list link of the queue in which it waits
+/// 32 bytes: 50,000 of them are on their way through a busy chip, and each is looked at in four places.
+struct alignas(32) Chunk {
+    std::uint64_t address : 48;  ///< of the first byte
+    std::uint64_t bytes : 16;    ///< useful bytes asked for, all in one granule
     std::uint32_t followers;  ///< chunks that joined it in the coalescer
-    std::uint32_t cluster;    ///< multicast: the cluster whose CTAs all receive it
-    // Where it belongs in its SM: CTA slot, ring and generation of the stage (see sm/cta.h), the role that stores it.
-    std::uint32_t generation;
-    std::uint8_t cta, ring, role;
-    std::uint8_t lines;     ///< 128-byte requests that it stands for
-    std::uint16_t bytes;    ///< useful bytes asked for
-    std::uint8_t sm;        ///< who asked
-    std::uint8_t slice;     ///< slice of the asker's partition that serves it
-    Access access;
-    std::uint8_t waiting;   ///< fills that it still waits for in a slice
-    std::uint8_t copies;    ///< SMs it is delivered to (multicast)
-    std::uint8_t multicast_base : 4, multicast_stride : 4;  ///< ranks base + i * stride
-    std::uint8_t policy : 4;  ///< trace::CachePolicy
+    std::uint32_t entered;    ///< the room where it is now: ps, modulo 2^32 (4.3 ms, longer than anything waits)
+    std::uint16_t cluster;    ///< multicast: the cluster whose CTAs all receive it
+    // Where it belongs in its SM: CTA slot, ring and stage (see sm/cta.h), the role that stores it.
+    std::uint8_t cta, stage, role;
+    std::uint8_t sm;          ///< who asked
+    std::uint8_t slice;       ///< slice of the asker's partition that serves it
+    std::uint8_t lines;       ///< 128-byte requests that it stands for
+    std::uint8_t waiting;     ///< fills that it still waits for in a slice
+    std::uint8_t copies;      ///< SMs it is delivered to (multicast)
+    std::uint8_t ring : 4;
+    std::uint8_t multicast_base : 4;
+    std::uint8_t multicast_stride : 4;  ///< ranks base + i * stride
+    Access access : 2;
+    std::uint8_t policy : 2;  ///< trace::CachePolicy
     bool far : 1;             ///< its home is the other partition
     bool plain : 1;           ///< plain load or store; else by the TMA
     bool replay : 1;          ///< must look up again when its fills are done
-    // What it spent in the rooms before, in steps of 64 ps (to 4.2 us each): the tile's lifetime.
-    std::uint16_t hbm, interposer, l2, link, crossbar;
-};
-static_assert(sizeof(Chunk) == 64);
 
-inline constexpr int kLifetimeShift = 6;
-inline std::uint16_t lifetime_steps(std::int64_t ps) {
-    const std::int64_t steps = ps >> kLifetimeShift;
-    return static_cast<std::uint16_t>(steps < 0 ? 0 : steps > 0xFFFF ? 0xFFFF : steps);
-}
+    /// Leaves the room where it was for another: the time since it entered, with `at_ps` as the new entry.
+    std::uint32_t enter_next(std::int64_t at_ps) {
+        const auto now = static_cast<std::uint32_t>(at_ps);
+        const std::uint32_t spent = now - entered;
+        entered = now;
+        return spent;
+    }
+};
+static_assert(sizeof(Chunk) == 32);
 
 /// A flat pool with a free list. References stay valid until the next `take`.
 template <class Item>
@@ -79,30 +79,6 @@ private:
 };
 
 using ChunkPool = Pool<Chunk>;
-
-/// A first-in-first-out list of pool items that link through a `next` field.
-struct Fifo {
-    std::uint32_t head = kNone, tail = kNone;
-
-    [[nodiscard]] bool empty() const { return head == kNone; }
-    template <class P>
-    void push(P& pool, std::uint32_t index) {
-        pool[index].next = kNone;
-        if (empty()) {
-            head = index;
-        } else {
-            pool[tail].next = index;
-        }
-        tail = index;
-    }
-    template <class P>
-    std::uint32_t pop(P& pool) {
-        const std::uint32_t index = head;
-        head = pool[index].next;
-        if (head == kNone) tail = kNone;
-        return index;
-    }
-};
 
 /// A port, a bus, a pipeline: something that passes one thing after another at a fixed rate. Reserving is all that a
 /// queue in front of it does, since it serves in order of arrival.

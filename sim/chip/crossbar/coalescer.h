@@ -24,7 +24,7 @@ public:
         const auto tag = static_cast<std::uint32_t>(hash);
         if (entry.leader != kNone && entry.tag == tag) {
             const Chunk& leader = chunks[entry.leader];
-            if (leader.address == chunk.address && leader.sectors == chunk.sectors) return entry.leader;
+            if (leader.address == chunk.address && leader.bytes == chunk.bytes) return entry.leader;
         }
         entry = {index, tag};
         return kNone;

@@ -68,12 +68,16 @@ void Crossbar::accept(std::uint32_t index, std::int64_t now_ps) {
     }
 }
 
+void Crossbar::note_time(Chunk& chunk, std::int64_t until_ps) {
+    const double spent = chunk.enter_next(until_ps);
+    if (chunk.access == Access::read) counters_.life.crossbar += spent * chunk.bytes;
+}
+
 void Crossbar::forward(std::uint32_t index, std::int64_t at_ps) {
     Chunk& chunk = shared_.chunks[index];
     credits_[static_cast<std::size_t>(wiring_.slice_index[chunk.slice])] -= chunk.lines;
     const std::int64_t due = at_ps + wiring_.crossbar_to_slice_ps[chunk.slice];
-    chunk.crossbar = lifetime_steps((static_cast<std::int64_t>(chunk.crossbar) << kLifetimeShift) + due - chunk.entered_ps);
-    chunk.entered_ps = due;
+    note_time(chunk, due);
     send(*partition_, due, L2Partition::request, index);
 }
 
@@ -112,10 +116,7 @@ void Crossbar::deliver_to_sm(std::uint32_t index, double at_ps, double bytes) {
         const double at_sm = sm_down_[sm].reserve(at_tpc, bytes * wiring_.sm_port_down);
         // The head of the response cuts through; the SM has all of it when the narrowest port, its own, is done.
         const auto due = static_cast<std::int64_t>(at_sm + bytes * wiring_.sm_port_down) + wiring_.sm_to_crossbar_ps[sm];
-        if (copy == 0) {
-            chunk.crossbar = lifetime_steps((static_cast<std::int64_t>(chunk.crossbar) << kLifetimeShift) + due - chunk.entered_ps);
-            chunk.entered_ps = due;
-        }
+        if (copy == 0) note_time(chunk, due);
         static_assert(Sm::response == 0);
         send_in_order(*sms_[sm], due, index);
     }

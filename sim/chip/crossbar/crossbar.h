@@ -52,6 +52,7 @@ private:
     void forward(std::uint32_t chunk, std::int64_t now_ps);
     void answer(std::uint32_t chunk, std::int64_t now_ps);
     void deliver_to_sm(std::uint32_t chunk, double at_ps, double bytes);
+    void note_time(Chunk& chunk, std::int64_t until_ps);
     double pass_up(const Chunk& chunk, std::int64_t now_ps);
 
     Shared& shared_;

@@ -41,10 +41,11 @@ L2Partition::Lookup L2Partition::look_up(std::size_t slice_index, std::uint32_t 
         add_asker(fill, who);
         ++found.waits;
     };
-    for (std::size_t line = 0; line < lines_per_granule_; ++line) {
+    for (std::uint64_t left = sectors; left != 0;) {
+        const std::size_t line = static_cast<std::size_t>(__builtin_ctzll(left)) / static_cast<std::size_t>(sectors_per_line_);
         const auto shift = line * static_cast<std::size_t>(sectors_per_line_);
         const auto wanted = static_cast<unsigned>(sectors >> shift) & sector_mask_;
-        if (wanted == 0) continue;
+        left &= ~(static_cast<std::uint64_t>(sector_mask_) << shift);
         TagStore::Set& set = tags.set(first_set + line);
         int way = TagStore::find(set, tag, far, likely);
         if (way >= 0) {
@@ -283,7 +284,8 @@ void L2Partition::finish_run(std::uint32_t index, std::int64_t now_ps) {
     }
     slice.writes_in_flight -= run.bursts;
     while (!slice.stalled.empty() && slice.writes_in_flight <= write_limit_) {
-        const std::uint32_t chunk = slice.stalled.pop(shared_.chunks);
+        const std::uint32_t chunk = slice.stalled.front();
+        slice.stalled.pop();
         const std::int64_t begun = look_up_begins(slice, shared_.chunks[chunk].lines, now_ps);
         if (shared_.chunks[chunk].access == Access::read) {
             read(chunk, begun);
@@ -339,10 +341,8 @@ void L2Partition::wake_asker(std::uint32_t who, const Fill& fill, std::int64_t r
         return;
     }
     Chunk& chunk = shared_.chunks[who];
-    chunk.hbm = std::max(chunk.hbm, lifetime_steps(fill.hbm_ps));
-    chunk.interposer = std::max(chunk.interposer, lifetime_steps(fill.interposer_ps));
-    chunk.link = std::max(chunk.link, lifetime_steps(fill.link_ps));
     if (--chunk.waiting != 0) return;
+    note_wait(chunk, fill, ready_ps);
     if (!chunk.replay) {
         if (chunk.access == Access::read) {
             answer(who, ready_ps);

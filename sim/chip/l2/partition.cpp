@@ -84,8 +84,9 @@ void L2Partition::prefetch(const Message& message, int stage) const {
         const Chunk& chunk = shared_.chunks[item];
         const auto slice = static_cast<std::size_t>(wiring_.slice_index[chunk.slice]);
         const std::size_t first = set_of(wiring_.map.place(chunk.address).row, 0);
-        const int last = 63 - __builtin_clzll(chunk.sectors);
-        for (int line = __builtin_ctzll(chunk.sectors) / sectors_per_line_; line <= last / sectors_per_line_; ++line) {
+        const std::uint64_t sectors = sectors_of(chunk);
+        const int last = 63 - __builtin_clzll(sectors);
+        for (int line = __builtin_ctzll(sectors) / sectors_per_line_; line <= last / sectors_per_line_; ++line) {
             slices_[slice].tags.prefetch(first + static_cast<std::size_t>(line));
         }
         return;
@@ -108,7 +109,7 @@ void L2Partition::accept(std::uint32_t index, std::int64_t now_ps) {
     ++chunks_in_;
     // Behind a full write-back queue everything waits: an eviction might be needed.
     if (!slice.stalled.empty() || slice.writes_in_flight > write_limit_) {
-        slice.stalled.push(shared_.chunks, index);
+        slice.stalled.push(index);
         return;
     }
     const std::int64_t begun = look_up_begins(slice, chunk.lines, now_ps);
@@ -124,9 +125,10 @@ void L2Partition::read(std::uint32_t index, std::int64_t begun_ps) {
     const Place place = wiring_.map.place(chunk.address);
     const auto slice = static_cast<std::size_t>(wiring_.slice_index[chunk.slice]);
     const std::int64_t ready = begun_ps + hit_ps_;
-    const Lookup found = look_up(slice, place.row, chunk.far, chunk.sectors, index, chunk.policy, ready);
+    const std::uint64_t sectors = sectors_of(chunk);
+    const Lookup found = look_up(slice, place.row, chunk.far, sectors, index, chunk.policy, ready);
     if (!chunk.replay) {
-        const auto bytes = static_cast<std::uint64_t>(sector_count(chunk.sectors) * sector_bytes_);
+        const auto bytes = static_cast<std::uint64_t>(sector_count(sectors) * sector_bytes_);
         counters_.l2_read_bytes += bytes;
         counters_.l2_hit_bytes += static_cast<std::uint64_t>(sector_count(found.hit) * sector_bytes_);
         (chunk.far ? counters_.l2_far_bytes : counters_.l2_near_bytes) += bytes;
@@ -140,7 +142,8 @@ void L2Partition::read(std::uint32_t index, std::int64_t begun_ps) {
 void L2Partition::write(std::uint32_t index, std::int64_t begun_ps) {
     Chunk& chunk = shared_.chunks[index];
     const auto slice = static_cast<std::size_t>(wiring_.slice_index[chunk.slice]);
-    const auto bytes = static_cast<std::uint64_t>(sector_count(chunk.sectors) * sector_bytes_);
+    const std::uint64_t sectors = sectors_of(chunk);
+    const auto bytes = static_cast<std::uint64_t>(sector_count(sectors) * sector_bytes_);
     counters_.l2_write_bytes += bytes;
     traffic_[slice].bytes_in += bytes;
     if (!chunk.far) {
@@ -151,7 +154,7 @@ void L2Partition::write(std::uint32_t index, std::int64_t begun_ps) {
     const Place place = wiring_.map.place(chunk.address);
     unsigned lines = 0;
     for (std::size_t line = 0; line < lines_per_granule_; ++line) {
-        if (chunk.sectors >> (line * static_cast<std::size_t>(sectors_per_line_)) & sector_mask_) lines |= 1U << line;
+        if (sectors >> (line * static_cast<std::size_t>(sectors_per_line_)) & sector_mask_) lines |= 1U << line;
     }
     withdraw_copy(slice, place.row, lines);
     const double moved = chunk.bytes + header_bytes_ * chunk.lines;
@@ -172,13 +175,13 @@ void L2Partition::write_home(std::uint32_t index, std::size_t slice, std::int64_
     const std::int64_t ready = begun_ps + hit_ps_;
     if (chunk.access == Access::reduce) {
         // An addition needs the old value: it is a read whose answer is written back.
-        const Lookup found = look_up(slice, place.row, false, chunk.sectors, index, chunk.policy, ready);
+        const Lookup found = look_up(slice, place.row, false, sectors_of(chunk), index, chunk.policy, ready);
         chunk.replay = found.replay;
         chunk.waiting = static_cast<std::uint8_t>(found.waits);
         if (found.waits == 0) finish_reduce(index, ready);
         return;
     }
-    mark_written(slice, place.row, chunk.sectors, chunk.policy, begun_ps);
+    mark_written(slice, place.row, sectors_of(chunk), chunk.policy, begun_ps);
     finish_reduce(index, ready);
 }
 
@@ -186,7 +189,7 @@ void L2Partition::finish_reduce(std::uint32_t index, std::int64_t ready_ps) {
     Chunk& chunk = shared_.chunks[index];
     if (chunk.access == Access::reduce) {
         const Place place = wiring_.map.place(chunk.address);
-        mark_written(static_cast<std::size_t>(wiring_.slice_index[chunk.slice]), place.row, chunk.sectors, chunk.policy, ready_ps);
+        mark_written(static_cast<std::size_t>(wiring_.slice_index[chunk.slice]), place.row, sectors_of(chunk), chunk.policy, ready_ps);
     }
     if (wiring_.slice_partition[chunk.slice] == half_) {
         answer(index, ready_ps);
@@ -202,14 +205,24 @@ void L2Partition::answer(std::uint32_t index, std::int64_t ready_ps) {
     if (chunk.access == Access::read) {
         leaves = static_cast<std::int64_t>(slice.out.reserve(static_cast<double>(ready_ps), chunk.bytes * wiring_.slice_port));
         traffic_[static_cast<std::size_t>(wiring_.slice_index[chunk.slice])].bytes_out +=
-            static_cast<std::uint64_t>(sector_count(chunk.sectors) * sector_bytes_);
+            static_cast<std::uint64_t>(sector_count(sectors_of(chunk)) * sector_bytes_);
     }
-    // What the fill did not spend in memory or on the link was spent here.
-    const std::int64_t elsewhere = static_cast<std::int64_t>(chunk.hbm + chunk.interposer + chunk.link) << kLifetimeShift;
-    chunk.l2 = lifetime_steps(leaves - chunk.entered_ps - elsewhere);
-    chunk.entered_ps = leaves;
+    const double spent = chunk.enter_next(leaves);
+    if (chunk.access == Access::read) counters_.life.l2 += spent * chunk.bytes;
     ++chunks_out_;
     send(*crossbar_, leaves + wiring_.crossbar_to_slice_ps[chunk.slice], Crossbar::response, index);
+}
+
+void L2Partition::note_wait(Chunk& chunk, const Fill& fill, std::int64_t until_ps) {
+    // The fill that came last is what it waited for. One that joined a fill on its way waited for a part of it.
+    const double elsewhere = static_cast<double>(fill.hbm_ps) + fill.interposer_ps + fill.link_ps;
+    const double waited = static_cast<std::uint32_t>(until_ps) - chunk.entered;
+    if (chunk.access != Access::read || elsewhere <= 0) return;
+    const double share = std::min(1.0, waited / elsewhere);
+    counters_.life.hbm += share * fill.hbm_ps * chunk.bytes;
+    counters_.life.interposer += share * fill.interposer_ps * chunk.bytes;
+    counters_.life.far_link += share * fill.link_ps * chunk.bytes;
+    chunk.entered += static_cast<std::uint32_t>(share * elsewhere);
 }
 
 void L2Partition::accept_far_read(std::uint32_t index, std::int64_t now_ps, bool replayed) {

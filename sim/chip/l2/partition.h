@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/observations.h"
+#include "base/ring_queue.h"
 #include "chip/l2/tags.h"
 #include "chip/wiring.h"
 
@@ -99,7 +100,7 @@ private:
         Server lookups;                   // tag pipeline
         Server out;                       // data port to the crossbar
         int writes_in_flight = 0;         // bursts that memory has not yet taken
-        Fifo stalled;                     // chunks behind a full write-back queue
+        RingQueue<std::uint32_t> stalled; // chunks behind a full write-back queue
         std::array<std::uint32_t, kFillBuckets> fills;  // those on their way, by row
     };
     /// What a look-up found.
@@ -147,6 +148,8 @@ private:
     void send_run(std::size_t slice, std::uint32_t run, std::int64_t ready_ps);
     // Answers.
     void answer(std::uint32_t chunk, std::int64_t ready_ps);
+    void note_wait(Chunk& chunk, const Fill& fill, std::int64_t until_ps);
+    [[nodiscard]] std::uint64_t sectors_of(const Chunk& chunk) const { return wiring_.map.sectors(chunk.address, chunk.bytes); }
     void answer_far(std::uint32_t fill, std::int64_t ready_ps);
     void finish_reduce(std::uint32_t chunk, std::int64_t ready_ps);
     std::int64_t look_up_begins(Slice& slice, int lines, std::int64_t now_ps);

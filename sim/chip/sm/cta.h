@@ -11,6 +11,7 @@
 namespace memwall::chip {
 
 inline constexpr int kMaxRings = 6;
+inline constexpr std::uint8_t kChaseRing = 15;  ///< a chunk's ring when a dependent load waits for it, not a stage
 inline constexpr int kMaxStages = 32;
 
 /// CTA slots of an SM: more than can be resident, because a CTA that has exited keeps its slot until its stores arrived.

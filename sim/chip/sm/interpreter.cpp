@@ -13,8 +13,6 @@ using trace::StepKind;
 
 namespace {
 
-constexpr std::uint8_t kChaseRing = 0xFF;
-
 /// Element i of a fixed random cyclic order of 0..n-1: a small Feistel network on the next power of four, walked until it
 /// falls into range. Every element is visited once per round, in the same order each round.
 std::uint64_t shuffled(std::uint64_t i, std::uint64_t n) {
@@ -218,7 +216,7 @@ void Sm::load(Cta& cta, int slot, int role_index, RoleState& role, const trace::
     const Cursor& cursor = role.cursor[static_cast<std::size_t>(step.ring)];
     Stage& stage = cta.rings[static_cast<std::size_t>(step.ring)].stage[static_cast<std::size_t>((cursor.acquired - 1) % cta.rings[static_cast<std::size_t>(step.ring)].stages)];
     transfer.ring = static_cast<std::uint8_t>(step.ring);
-    transfer.generation = static_cast<std::uint32_t>(cursor.acquired - 1);
+    transfer.stage = static_cast<std::uint8_t>((cursor.acquired - 1) % cta.rings[static_cast<std::size_t>(step.ring)].stages);
     stage.expected += transfer.walk.bytes();
     if (step.multicast_ctas > 1) {
         // This CTA fetches its share of the box; the crossbar hands it to every CTA of the group.
@@ -411,9 +409,8 @@ void Sm::chase_access(Cta& cta, int slot, int role_index, RoleState& role, const
     if (!chunk.plain) issue += device_.tma.command_cycles + device_.tma.latency_cycles;
     Engine& engine = chunk.plain ? loads_ : tma_;
     engine.in_flight += engine.cost(chunk);
-    chunk.entered_ps = now + cycles(issue);
     (void)cta;
-    send_request(index);
+    send_request(index, now + cycles(issue));
 }
 
 void Sm::chase_answer(Cta& cta, int slot, int role_index, std::int64_t now_ps) {

@@ -12,9 +12,9 @@ namespace memwall::chip {
 namespace {
 
 /// Ring numbers of chunks that belong to no ring.
-constexpr std::uint8_t kChaseRing = 0xFF;
 
 constexpr std::int64_t kLineBytes = 128;
+constexpr std::uint64_t kAddressMask = (1ULL << 48) - 1;
 
 }  // namespace
 
@@ -183,14 +183,7 @@ void Sm::accept(std::uint32_t index, std::int64_t now_ps) {
 void Sm::accept_load(Chunk& chunk, std::int64_t now_ps) {
     counters_.sm_read_bytes += chunk.bytes;
     if (chunk.sm == index_) {
-        auto& life = counters_.life;
-        const double bytes = static_cast<double>(chunk.bytes) * (1 << kLifetimeShift);
-        life.hbm += chunk.hbm * bytes;
-        life.interposer += chunk.interposer * bytes;
-        life.l2 += chunk.l2 * bytes;
-        life.far_link += chunk.link * bytes;
-        life.crossbar += chunk.crossbar * bytes;
-        life.bytes += chunk.bytes;
+        counters_.life.bytes += chunk.bytes;
     } else {
         counters_.multicast_bytes += chunk.bytes;
     }
@@ -213,7 +206,7 @@ void Sm::accept_load(Chunk& chunk, std::int64_t now_ps) {
         use_smem(chunk.bytes);
         landed += static_cast<std::int64_t>(chunk.bytes * smem_ps_per_byte_);
     }
-    Stage& stage = cta.rings[chunk.ring].stage[chunk.generation % static_cast<std::uint32_t>(cta.rings[chunk.ring].stages)];
+    Stage& stage = cta.rings[chunk.ring].stage[chunk.stage];
     stage.arrived += chunk.bytes;
     stage.full_ps = std::max(stage.full_ps, landed);
     if (stage.committed && stage.arrived >= stage.expected) stage_full(cta, slot, chunk.ring, stage, stage.full_ps);
@@ -238,20 +231,14 @@ std::uint32_t Sm::make_chunk(std::uint64_t address, std::uint32_t bytes) {
     const std::uint32_t index = shared_.chunks.take();
     Chunk& chunk = shared_.chunks[index];
     chunk = Chunk{};
-    const std::uint64_t granule = wiring_.map.granule_bytes();
-    const auto sector = static_cast<std::uint64_t>(device_.l2.sector_bytes);
-    const std::uint64_t offset = address & (granule - 1);
-    const std::uint64_t first = offset / sector, last = (offset + bytes - 1) / sector;
-    chunk.address = address;
-    chunk.sectors = (last == 63 ? ~0ULL : (1ULL << (last + 1)) - 1) & ~((1ULL << first) - 1);
+    chunk.address = address & kAddressMask;
     chunk.bytes = static_cast<std::uint16_t>(bytes);
-    chunk.lines = static_cast<std::uint8_t>((offset % kLineBytes + bytes + kLineBytes - 1) / kLineBytes);
+    chunk.lines = static_cast<std::uint8_t>((address % kLineBytes + bytes + kLineBytes - 1) / kLineBytes);
     chunk.sm = static_cast<std::uint8_t>(index_);
     const Place place = wiring_.map.place(address);
     chunk.far = place.partition != partition_;
     chunk.slice = static_cast<std::uint8_t>(wiring_.partition_slices[static_cast<std::size_t>(partition_)][place.index]);
     chunk.copies = 1;
-    chunk.cluster = kNone;
     ++chunks_out_;
     return index;
 }
@@ -286,25 +273,26 @@ void Sm::emit_chunk(Engine& engine, const Transfer& transfer, std::uint64_t addr
     Chunk& chunk = shared_.chunks[index];
     chunk.access = transfer.access;
     chunk.plain = transfer.plain;
-    chunk.policy = transfer.policy & 15;
+    chunk.policy = transfer.policy & 3;
     chunk.cta = transfer.cta;
-    chunk.ring = transfer.ring;
+    chunk.ring = transfer.ring & 15;
+    chunk.stage = transfer.stage;
     chunk.role = transfer.role;
-    chunk.generation = transfer.generation;
     chunk.copies = transfer.copies;
-    chunk.cluster = transfer.cluster;
+    chunk.cluster = static_cast<std::uint16_t>(transfer.cluster);
     chunk.multicast_base = transfer.multicast_base & 15;
     chunk.multicast_stride = transfer.multicast_stride & 15;
-    chunk.entered_ps = static_cast<std::int64_t>(engine.free_ps + transfer.delay_ps);
+    const auto leaves = static_cast<std::int64_t>(engine.free_ps + transfer.delay_ps);
     if (chunk.access != Access::read) {
         counters_.sm_write_bytes += bytes;
         if (!chunk.plain) use_smem(bytes);
     }
-    send_request(index);
+    send_request(index, leaves);
 }
 
-void Sm::send_request(std::uint32_t index) {
-    send(*crossbar_, shared_.chunks[index].entered_ps + wiring_.sm_to_crossbar_ps[static_cast<std::size_t>(index_)], Crossbar::request, index);
+void Sm::send_request(std::uint32_t index, std::int64_t leaves_ps) {
+    shared_.chunks[index].entered = static_cast<std::uint32_t>(leaves_ps);
+    send(*crossbar_, leaves_ps + wiring_.sm_to_crossbar_ps[static_cast<std::size_t>(index_)], Crossbar::request, index);
 }
 
 std::size_t Sm::multicast_peer(std::uint32_t index, int copy) const {

@@ -110,7 +110,7 @@ private:
     void accept_load(Chunk& chunk, std::int64_t now_ps);
     void accept_ack(Chunk& chunk, std::int64_t now_ps);
     void emit(Engine& engine, std::int64_t now_ps);
-    void send_request(std::uint32_t chunk);
+    void send_request(std::uint32_t chunk, std::int64_t leaves_ps);
     void emit_chunk(Engine& engine, const Transfer& transfer, std::uint64_t address, std::uint32_t bytes);
     std::uint32_t make_chunk(std::uint64_t address, std::uint32_t bytes);
     void start_mma(std::int64_t now_ps);

@@ -51,8 +51,7 @@ struct Transfer {
     Access access;
     bool plain;
     std::uint8_t policy;
-    std::uint8_t cta, ring, role;
-    std::uint32_t generation;
+    std::uint8_t cta, ring, stage, role;
     std::int64_t ready_ps;      ///< not before
     double setup_ps;            ///< the engine's front end, once per command
     double delay_ps;            ///< pipeline before each request leaves
