@@ -60,7 +60,7 @@ Chip::Chip(const device::Device& device, const trace::Trace& trace, const RunOpt
     const auto cluster_ps = shared_.wiring.sm_clock.span(device.crossbar.cluster_latency_cycles).count;
     const std::int64_t limit = std::min(shared_.wiring.lookahead_ps(), std::max<std::int64_t>(cluster_ps, 1));
     shared_.grid.lookahead_ps = limit;
-    shared_.grid.step_ps = options.step_ps > 0 ? std::min(options.step_ps, limit) : limit;
+    shared_.grid.set_step(options.step_ps > 0 ? std::min(options.step_ps, limit) : limit);
     if (options.timeline) {
         bench_.timeline = &timeline_;
         bench_.watched.assign(static_cast<std::size_t>(device.sms()), false);

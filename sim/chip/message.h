@@ -40,9 +40,10 @@ struct WaitingMessage {
           payload(message.payload), arg(message.arg) {}
 
     [[nodiscard]] std::uint32_t offset_ps() const { return static_cast<std::uint32_t>(key >> (kOrderBits + kKindBits)); }
+    [[nodiscard]] std::uint32_t kind() const { return static_cast<std::uint32_t>(key & ((1U << kKindBits) - 1)); }
     [[nodiscard]] Message message(std::int64_t window_begin_ps) const {
         return {window_begin_ps + offset_ps(), static_cast<std::uint32_t>(key >> kKindBits), payload, arg,
-                static_cast<std::uint32_t>(key & ((1U << kKindBits) - 1))};
+                kind()};
     }
 };
 static_assert(sizeof(WaitingMessage) == 16);

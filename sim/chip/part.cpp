@@ -19,7 +19,7 @@ void Part::refuse(const Message& message) const {
     }
     throw ModelError(fmt::format("{}: a message is due at {} ps, inside the window in progress (it ends at {} ps): a path "
                                  "is shorter than the lookahead",
-                                 name(), message.due_ps, (grid_.tick + 1) * grid_.step_ps));
+                                 name(), message.due_ps, (grid_.tick + 1) * grid_.step_ps()));
 }
 
 void Part::post(std::int64_t due_ps, std::uint32_t kind, std::uint32_t payload, std::uint32_t arg) {
@@ -29,7 +29,7 @@ void Part::post(std::int64_t due_ps, std::uint32_t kind, std::uint32_t payload, 
         std::push_heap(local_.begin(), local_.end(), later);
     } else {
         const std::int64_t tick = grid_.tick_of(due_ps);
-        mailbox_.push(grid_.pool, tick, tick_, {message, tick * grid_.step_ps});
+        mailbox_.push(grid_.pool, tick, tick_, {message, tick * grid_.step_ps()});
     }
 }
 
@@ -40,31 +40,20 @@ Message Part::take_local() {
     return message;
 }
 
-void Part::look_at_lane() {
-    lane_key_ = !lane_.empty() && lane_.front().due_ps < window_end_ps_ ? WaitingMessage(lane_.front().message(), window_begin_ps_).key : WaitingMessage::kNever;
-}
-
-Message Part::take_lane() {
-    const Message message = lane_.front().message();
-    lane_.pop();
-    look_at_lane();
-    return message;
-}
-
 void Part::wake_at(std::int64_t due_ps) { asked_tick_ = std::min(asked_tick_, std::max(grid_.tick_of(due_ps), tick_ + 1)); }
 
 void Part::open_window() {
     ++grid_.activations;
-    tick_ = static_cast<std::int64_t>(sc_core::sc_time_stamp().value()) / grid_.step_ps;
+    tick_ = static_cast<std::int64_t>(sc_core::sc_time_stamp().value()) / grid_.step_ps();
     grid_.tick = tick_;
-    window_begin_ps_ = tick_ * grid_.step_ps;
-    window_end_ps_ = window_begin_ps_ + grid_.step_ps;
+    window_begin_ps_ = tick_ * grid_.step_ps();
+    window_end_ps_ = window_begin_ps_ + grid_.step_ps();
     next_wake_tick_ = Mailbox::kNoTick;
     asked_tick_ = Mailbox::kNoTick;
     work_.clear();
     work_next_ = 0;
     mailbox_.take(grid_.pool, tick_, work_);
-    sort_window(work_, scratch_, grid_.step_ps);
+    sort_window(work_, scratch_, grid_.step_ps());
     look_at_lane();
 }
 
@@ -78,7 +67,7 @@ void Part::notify(std::int64_t tick) {
     next_wake_tick_ = tick;
     // SystemC keeps the earlier of two notifications of one event, which is what a part wants.
     const auto now = static_cast<std::int64_t>(sc_core::sc_time_stamp().value());
-    wake_.notify(sc_core::sc_time::from_value(static_cast<sc_dt::uint64>(tick * grid_.step_ps - now)));
+    wake_.notify(sc_core::sc_time::from_value(static_cast<sc_dt::uint64>(tick * grid_.step_ps() - now)));
 }
 
 }  // namespace memwall::chip

@@ -25,7 +25,6 @@ namespace memwall::chip {
 
 /// The grid that all parts share.
 struct Grid {
-    std::int64_t step_ps = 20'000;
     std::int64_t lookahead_ps = 20'000;  ///< no path between two parts is shorter; the step is at most this
     std::int64_t tick = 0;  ///< the window in progress
     MessagePool pool;
@@ -34,13 +33,27 @@ struct Grid {
     /// The first error that a part met: all parts then fall silent, and the run ends with it.
     std::exception_ptr failure;
 
+    explicit Grid(std::int64_t step = 20'000) { set_step(step); }
+    [[nodiscard]] std::int64_t step_ps() const { return step_ps_; }
+    void set_step(std::int64_t step) {
+        step_ps_ = step;
+        reciprocal_ = (1ULL << kReciprocalBits) / static_cast<std::uint64_t>(step) + 1;
+    }
     /// The window that contains `at_ps`, which is not before the one in progress.
     [[nodiscard]] std::int64_t tick_of(std::int64_t at_ps) const {
-        const std::int64_t ahead = at_ps - tick * step_ps;
-        // Nearly always a few windows away: a short division.
-        if (ahead >> 32 == 0) return tick + static_cast<std::uint32_t>(ahead) / static_cast<std::uint32_t>(step_ps);
-        return at_ps / step_ps;
+        const std::int64_t ahead = at_ps - tick * step_ps_;
+        // Nearly always a few windows away. The product is exact enough there: its error, ahead / 2^48 windows at most, is
+        // less than what divides two windows, 1 / step.
+        if (ahead < kNear) return tick + static_cast<std::int64_t>(static_cast<std::uint64_t>(ahead) * reciprocal_ >> kReciprocalBits);
+        return at_ps / step_ps_;
     }
+
+private:
+    static constexpr int kReciprocalBits = 48;
+    static constexpr std::int64_t kNear = 1 << 22;  // ps; the product stays below 2^64 for any step from 100 ps on
+
+    std::int64_t step_ps_;
+    std::uint64_t reciprocal_;
 };
 
 /// Base of every part: a mailbox, a wake-up event and the window loop. Derive from PartOf<Self>.
@@ -50,7 +63,7 @@ public:
     void deliver(const Message& message) {
         const std::int64_t tick = grid_.tick_of(message.due_ps);
         if (tick <= grid_.tick) refuse(message);
-        mailbox_.push(grid_.pool, tick, grid_.tick, {message, tick * grid_.step_ps});
+        mailbox_.push(grid_.pool, tick, grid_.tick, {message, tick * grid_.step_ps()});
         schedule(tick);
     }
     /// The same for a sender whose messages to this part are due in the order in which it sends them, as a port's are: they
@@ -83,7 +96,12 @@ protected:
 
     void open_window();
     Message take_local();
-    Message take_lane();
+    LaneMessage take_lane() {
+        const LaneMessage message = lane_.front();
+        lane_.pop();
+        look_at_lane();
+        return message;
+    }
     void close_window();
     /// The soonest of what is left of this window.
     [[nodiscard]] std::uint64_t next_key() const { return std::min({work_key(), local_key(), lane_key_}); }
@@ -106,7 +124,9 @@ private:
         if (tick < next_wake_tick_) notify(tick);
     }
     void notify(std::int64_t tick);
-    void look_at_lane();
+    void look_at_lane() {
+        lane_key_ = !lane_.empty() && lane_.front().due_ps < window_end_ps_ ? WaitingMessage(lane_.front().message(), window_begin_ps_).key : WaitingMessage::kNever;
+    }
     [[noreturn]] void refuse(const Message& message) const;
 
     Mailbox mailbox_;
@@ -131,8 +151,11 @@ public:
     }
     void finish_window() {}
     /// A message that will be handled soon: a part with large tables fetches what it will need, in stages (what stage 0
-    /// fetched, stage 1 may read). Messages in a lane have stage 0 only.
-    void prefetch(const Message&, int) {}
+    /// fetched, stage 1 may read).
+    void prefetch(const WaitingMessage&, int) {}
+    // The same for messages in the lane, of a part that has one.
+    void handle_in_order(std::uint32_t, std::int64_t) {}
+    void prefetch_in_order(std::uint32_t) {}
 
 private:
     static constexpr std::size_t kAhead = 10;
@@ -153,21 +176,22 @@ private:
         open_window();
         const std::size_t count = work_.size();
         for (int stage = 0; stage < kStages; ++stage) {
-            for (std::size_t i = 0; i < std::min(count, ahead_of(stage)); ++i) self.prefetch(work_[i].message(window_begin_ps_), stage);
+            for (std::size_t i = 0; i < std::min(count, ahead_of(stage)); ++i) self.prefetch(work_[i], stage);
         }
-        for (std::size_t i = 0; i < std::min(lane_.size(), kAhead); ++i) self.prefetch(lane_[i].message(), 0);
+        for (std::size_t i = 0; i < std::min(lane_.size(), kAhead); ++i) self.prefetch_in_order(lane_[i].payload);
         for (;; ++grid_.messages) {
             const std::uint64_t work = work_key(), local = local_key();
             if (std::min({work, local, lane_key_}) == WaitingMessage::kNever) break;
             if (work < local && work < lane_key_) {
                 for (int stage = 0; stage < kStages; ++stage) {
                     const std::size_t soon = work_next_ + ahead_of(stage);
-                    if (soon < count) self.prefetch(work_[soon].message(window_begin_ps_), stage);
+                    if (soon < count) self.prefetch(work_[soon], stage);
                 }
                 self.handle(work_[work_next_++].message(window_begin_ps_));
             } else if (lane_key_ < local) {
-                if (lane_.size() > kAhead) self.prefetch(lane_[kAhead].message(), 0);
-                self.handle(take_lane());
+                if (lane_.size() > kAhead) self.prefetch_in_order(lane_[kAhead].payload);
+                const LaneMessage message = take_lane();
+                self.handle_in_order(message.payload, message.due_ps);
             } else {
                 self.handle(take_local());
             }

@@ -110,12 +110,13 @@ void Crossbar::deliver_to_sm(std::uint32_t index, double at_ps, double bytes) {
     Chunk& chunk = shared_.chunks[index];
     ++out_;
     const int copies = chunk.copies;
+    const double tpc_span = bytes * wiring_.tpc_port_down, sm_span = bytes * wiring_.sm_port_down;
     for (int copy = 0; copy < copies; ++copy) {
-        const std::size_t sm = copy == 0 ? chunk.sm : sms_[chunk.sm]->multicast_peer(index, copy);
-        const double at_tpc = tpc_down_[static_cast<std::size_t>(wiring_.sm_tpc[sm])].reserve(at_ps, bytes * wiring_.tpc_port_down);
-        const double at_sm = sm_down_[sm].reserve(at_tpc, bytes * wiring_.sm_port_down);
+        const std::size_t sm = copy == 0 ? chunk.sm : sms_[chunk.sm]->multicast_peer(chunk, copy);
+        const double at_tpc = tpc_down_[static_cast<std::size_t>(wiring_.sm_tpc[sm])].reserve(at_ps, tpc_span);
+        const double at_sm = sm_down_[sm].reserve(at_tpc, sm_span);
         // The head of the response cuts through; the SM has all of it when the narrowest port, its own, is done.
-        const auto due = static_cast<std::int64_t>(at_sm + bytes * wiring_.sm_port_down) + wiring_.sm_to_crossbar_ps[sm];
+        const auto due = static_cast<std::int64_t>(at_sm + sm_span) + wiring_.sm_to_crossbar_ps[sm];
         if (copy == 0) note_time(chunk, due);
         static_assert(Sm::response == 0);
         send_in_order(*sms_[sm], due, index);

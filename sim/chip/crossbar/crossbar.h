@@ -32,10 +32,10 @@ public:
 
     /// payload: chunk.
     void handle(const Message& message);
-    void prefetch(const Message& message, int stage) const {
+    void prefetch(const WaitingMessage& message, int stage) const {
         if (stage == 0) {
             shared_.chunks.prefetch(message.payload);
-        } else if (stage == 2 && message.kind == response) {
+        } else if (stage == 2 && message.kind() == response) {
             const std::uint32_t follower = shared_.chunks[message.payload].followers;
             if (follower != kNone) shared_.chunks.prefetch(follower);
         }

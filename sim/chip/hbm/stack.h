@@ -22,7 +22,7 @@ public:
     void connect(L2Partition& half0, L2Partition& half1) { partitions_ = {&half0, &half1}; }
 
     void handle(const Message& message);
-    void prefetch(const Message& message, int stage) const {
+    void prefetch(const WaitingMessage& message, int stage) const {
         if (stage == 1) pools_.runs.prefetch(message.payload);
     }
     void finish_window();

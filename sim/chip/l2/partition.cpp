@@ -61,11 +61,11 @@ void L2Partition::handle(const Message& message) {
     }
 }
 
-void L2Partition::prefetch(const Message& message, int stage) const {
-    const std::uint32_t item = message.payload;
-    const bool of_chunk = message.kind == request || message.kind == far_write;
-    const bool of_fill = message.kind == far_read || message.kind == far_data;
-    const bool of_run = message.kind == dram_done;
+void L2Partition::prefetch(const WaitingMessage& message, int stage) const {
+    const std::uint32_t item = message.payload, kind = message.kind();
+    const bool of_chunk = kind == request || kind == far_write;
+    const bool of_fill = kind == far_read || kind == far_data;
+    const bool of_run = kind == dram_done;
     if (stage == 0) {
         if (of_chunk) {
             shared_.chunks.prefetch(item);

@@ -83,7 +83,7 @@ public:
     void connect(Crossbar& crossbar, L2Partition& other, const std::vector<HbmStack*>& stacks);
 
     void handle(const Message& message);
-    void prefetch(const Message& message, int stage) const;
+    void prefetch(const WaitingMessage& message, int stage) const;
 
     [[nodiscard]] const Counters& counters() const { return counters_; }
     [[nodiscard]] const std::vector<PartTraffic>& traffic() const { return traffic_; }

@@ -234,7 +234,7 @@ void LaunchUnit::observe(std::size_t kernel, std::size_t moment, std::int64_t at
     seen.kernel = kernel;
     Ps* const moments[] = {&seen.ready, &seen.first_cta, &seen.first_data, &seen.drain, &seen.end};
     *moments[moment] = Ps{at_ps};
-    seen.at[moment] = snapshot_(Ps{std::max(at_ps, tick_ * shared_.grid.step_ps)});
+    seen.at[moment] = snapshot_(Ps{std::max(at_ps, tick_ * shared_.grid.step_ps())});
 }
 
 void LaunchUnit::describe_waits(std::vector<std::string>& lines) const {

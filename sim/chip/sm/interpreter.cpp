@@ -179,15 +179,15 @@ void Sm::load(Cta& cta, int slot, int role_index, RoleState& role, const trace::
     for (int d = 0; d < tensor.rank; ++d) origin[static_cast<std::size_t>(d)] = step.origin[static_cast<std::size_t>(d)].at(role.vars);
 
     Transfer transfer{};
-    transfer.walk = BoxWalk(tensor, origin, step.box);
-    transfer.access = is_load ? Access::read : step.kind == StepKind::store ? Access::write : Access::reduce;
-    transfer.plain = plain;
-    transfer.policy = static_cast<std::uint8_t>(tensor.policy);
-    transfer.cta = static_cast<std::uint8_t>(slot);
-    transfer.role = static_cast<std::uint8_t>(role_index);
+    Chunk& chunk = transfer.chunk;
+    chunk.access = is_load ? Access::read : step.kind == StepKind::store ? Access::write : Access::reduce;
+    chunk.plain = plain;
+    chunk.policy = static_cast<std::uint8_t>(tensor.policy) & 3;
+    chunk.sm = static_cast<std::uint8_t>(index_);
+    chunk.cta = static_cast<std::uint8_t>(slot);
+    chunk.role = static_cast<std::uint8_t>(role_index);
+    chunk.copies = 1;
     transfer.ready_ps = now;
-    transfer.copies = 1;
-    transfer.cluster = kNone;
     transfer.delay_ps = static_cast<double>(cycles(device_.sm.load_issue_cycles));
     if (!plain) {
         transfer.setup_ps = static_cast<double>(cycles(device_.tma.command_cycles));
@@ -199,14 +199,10 @@ void Sm::load(Cta& cta, int slot, int role_index, RoleState& role, const trace::
         }
         now += cycles(device_.tma.issue_cycles);
     }
+    transfer.walk = BoxWalk(tensor, origin, step.box, wiring_.map.granule_bytes());
     if (!is_load) {
-        // Chunks are counted when the engine has cut the box; until then the box as a whole counts as one more.
-        BoxWalk counting = transfer.walk;
         std::int32_t pieces = 0;
-        while (!counting.done()) {
-            counting.next(wiring_.map.granule_bytes());
-            ++pieces;
-        }
+        for (BoxWalk counting = transfer.walk; !counting.done(); counting.advance()) ++pieces;
         role.stores_in_flight += pieces;
         cta.stores_in_flight += pieces;
         stores_.queue.push(transfer);
@@ -214,10 +210,11 @@ void Sm::load(Cta& cta, int slot, int role_index, RoleState& role, const trace::
         return;
     }
     const Cursor& cursor = role.cursor[static_cast<std::size_t>(step.ring)];
-    Stage& stage = cta.rings[static_cast<std::size_t>(step.ring)].stage[static_cast<std::size_t>((cursor.acquired - 1) % cta.rings[static_cast<std::size_t>(step.ring)].stages)];
-    transfer.ring = static_cast<std::uint8_t>(step.ring);
-    transfer.stage = static_cast<std::uint8_t>((cursor.acquired - 1) % cta.rings[static_cast<std::size_t>(step.ring)].stages);
-    stage.expected += transfer.walk.bytes();
+    RingState& ring = cta.rings[static_cast<std::size_t>(step.ring)];
+    const auto stage = static_cast<std::size_t>((cursor.acquired - 1) % ring.stages);
+    chunk.ring = static_cast<std::uint8_t>(step.ring) & 15;
+    chunk.stage = static_cast<std::uint8_t>(stage);
+    ring.stage[stage].expected += transfer.walk.bytes();
     if (step.multicast_ctas > 1) {
         // This CTA fetches its share of the box; the crossbar hands it to every CTA of the group.
         const int place = cta.rank / step.multicast_stride % step.multicast_ctas;
@@ -226,11 +223,11 @@ void Sm::load(Cta& cta, int slot, int role_index, RoleState& role, const trace::
         while (dim + 1 < static_cast<std::size_t>(tensor.rank) && share[dim] % step.multicast_ctas != 0) ++dim;
         share[dim] /= step.multicast_ctas;
         origin[dim] += share[dim] * place;
-        transfer.walk = BoxWalk(tensor, origin, share);
-        transfer.copies = static_cast<std::uint8_t>(step.multicast_ctas);
-        transfer.cluster = cta.cluster;
-        transfer.multicast_base = static_cast<std::uint16_t>(cta.rank - place * step.multicast_stride);
-        transfer.multicast_stride = static_cast<std::uint16_t>(step.multicast_stride);
+        transfer.walk = BoxWalk(tensor, origin, share, wiring_.map.granule_bytes());
+        chunk.copies = static_cast<std::uint8_t>(step.multicast_ctas);
+        chunk.cluster = static_cast<std::uint16_t>(cta.cluster);
+        chunk.multicast_base = static_cast<std::uint8_t>(cta.rank - place * step.multicast_stride) & 15;
+        chunk.multicast_stride = static_cast<std::uint8_t>(step.multicast_stride) & 15;
         transfer.delay_ps += static_cast<double>(cycles(device_.tma.multicast_extra_cycles));
     }
     Engine& engine = plain ? loads_ : tma_;
@@ -337,7 +334,7 @@ void Sm::vector_work(const Cta& cta, int, const RoleState& role, const trace::St
     if (fp32 > 0) end = std::max(end, vector_.reserve(begin, fp32) + fp32);
     if (sfu > 0) end = std::max(end, sfu_.reserve(begin, sfu) + sfu);
     if (step.vec.smem_bytes > 0) {
-        use_smem(step.vec.smem_bytes);
+        use_smem(static_cast<std::int64_t>(step.vec.smem_bytes));
         end = std::max(end, begin + step.vec.smem_bytes * smem_ps_per_byte_);
     }
     counters_.vector_busy_ps += fp32;
@@ -398,9 +395,11 @@ void Sm::chase_access(Cta& cta, int slot, int role_index, RoleState& role, const
         post(now + cycles(device_.sm.l1_latency_cycles), chase_hit, static_cast<std::uint32_t>(slot) << 8 | static_cast<std::uint32_t>(role_index));
         return;
     }
-    const std::uint32_t index = make_chunk(address, static_cast<std::uint32_t>(device_.l2.sector_bytes));
-    Chunk& chunk = shared_.chunks[index];
+    Chunk chunk{};
+    locate(chunk, address, static_cast<std::uint32_t>(device_.l2.sector_bytes));
     chunk.access = Access::read;
+    chunk.copies = 1;
+    chunk.sm = static_cast<std::uint8_t>(index_);
     chunk.plain = shape.path != trace::LoadPath::tma;
     chunk.cta = static_cast<std::uint8_t>(slot);
     chunk.role = static_cast<std::uint8_t>(role_index);
@@ -410,7 +409,7 @@ void Sm::chase_access(Cta& cta, int slot, int role_index, RoleState& role, const
     Engine& engine = chunk.plain ? loads_ : tma_;
     engine.in_flight += engine.cost(chunk);
     (void)cta;
-    send_request(index, now + cycles(issue));
+    send_request(chunk, now + cycles(issue));
 }
 
 void Sm::chase_answer(Cta& cta, int slot, int role_index, std::int64_t now_ps) {

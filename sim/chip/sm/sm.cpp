@@ -13,14 +13,21 @@ namespace {
 
 /// Ring numbers of chunks that belong to no ring.
 
-constexpr std::int64_t kLineBytes = 128;
+/// 128-byte requests that a run of bytes takes.
+std::uint32_t lines_of(std::uint64_t address, std::uint32_t bytes) {
+    constexpr std::uint32_t kLineBytes = 128;
+    return (static_cast<std::uint32_t>(address) % kLineBytes + bytes + kLineBytes - 1) / kLineBytes;
+}
+
 constexpr std::uint64_t kAddressMask = (1ULL << 48) - 1;
 
 }  // namespace
 
 Sm::Sm(const sc_core::sc_module_name& name, Shared& shared, Workbench& bench, int index, std::uint32_t id)
     : PartOf(name, shared.grid, id), shared_(shared), wiring_(shared.wiring), bench_(bench), device_(shared.wiring.device), index_(index),
-      partition_(shared.wiring.sm_partition[static_cast<std::size_t>(index)]), slots_(kSlots), orders_(kSlots), descriptor_(bench.trace->tensors.size(), 0),
+      partition_(shared.wiring.sm_partition[static_cast<std::size_t>(index)]),
+      slices_(&wiring_.partition_slices[static_cast<std::size_t>(partition_)]), to_crossbar_ps_(wiring_.sm_to_crossbar_ps[static_cast<std::size_t>(index)]),
+      slots_(kSlots), orders_(kSlots), descriptor_(bench.trace->tensors.size(), 0),
       l1_(device_.sm.l1_bytes, device_.l2.line_bytes) {
     const double cycle = wiring_.sm_clock.period_ps();
     smem_ps_per_byte_ = cycle / device_.sm.smem_bytes_per_cycle;
@@ -45,7 +52,7 @@ void Sm::handle(const Message& message) {
     const auto slot = static_cast<int>(message.payload >> 8);
     const auto low = static_cast<int>(message.payload & 0xFF);
     switch (message.kind) {
-        case response: accept(message.payload, now); break;
+        case response: break;  // comes in the lane
         case start_cta: start(low, now); break;
         case resume: run(slot, low, now); break;
         case mma_check: check_mma(now); break;
@@ -195,7 +202,7 @@ void Sm::accept_load(Chunk& chunk, std::int64_t now_ps) {
         }
     }
     Cta& cta = slots_[static_cast<std::size_t>(slot)];
-    if (chunk.ring == kChaseRing) {
+    if (chunk.ring == kChaseRing) [[unlikely]] {
         chase_answer(cta, slot, chunk.role, now_ps);
         return;
     }
@@ -227,22 +234,6 @@ void Sm::accept_ack(Chunk& chunk, std::int64_t now_ps) {
     }
 }
 
-std::uint32_t Sm::make_chunk(std::uint64_t address, std::uint32_t bytes) {
-    const std::uint32_t index = shared_.chunks.take();
-    Chunk& chunk = shared_.chunks[index];
-    chunk = Chunk{};
-    chunk.address = address & kAddressMask;
-    chunk.bytes = static_cast<std::uint16_t>(bytes);
-    chunk.lines = static_cast<std::uint8_t>((address % kLineBytes + bytes + kLineBytes - 1) / kLineBytes);
-    chunk.sm = static_cast<std::uint8_t>(index_);
-    const Place place = wiring_.map.place(address);
-    chunk.far = place.partition != partition_;
-    chunk.slice = static_cast<std::uint8_t>(wiring_.partition_slices[static_cast<std::size_t>(partition_)][place.index]);
-    chunk.copies = 1;
-    ++chunks_out_;
-    return index;
-}
-
 void Sm::emit(Engine& engine, std::int64_t now_ps) {
     while (!engine.queue.empty()) {
         Transfer& transfer = engine.queue.front();
@@ -251,52 +242,43 @@ void Sm::emit(Engine& engine, std::int64_t now_ps) {
             engine.set_up = true;
         }
         engine.free_ps = std::max(engine.free_ps, static_cast<double>(now_ps));
-        while (!transfer.walk.done()) {
-            const BoxWalk::Piece piece = transfer.walk.next(wiring_.map.granule_bytes());
-            const auto lines = static_cast<int>((piece.address % kLineBytes + piece.bytes + kLineBytes - 1) / kLineBytes);
-            const int cost = engine.by_lines ? lines : static_cast<int>(piece.bytes);
-            if (engine.in_flight > 0 && engine.in_flight + cost > engine.limit) {
-                transfer.walk.undo();  // goes on when an answer comes back
-                return;
-            }
+        for (; !transfer.walk.done(); transfer.walk.advance()) {
+            const BoxWalk::Piece piece = transfer.walk.piece();
+            const int cost = engine.by_lines ? static_cast<int>(lines_of(piece.address, piece.bytes)) : static_cast<int>(piece.bytes);
+            if (engine.in_flight > 0 && engine.in_flight + cost > engine.limit) return;  // goes on when an answer comes back
             engine.in_flight += cost;
-            emit_chunk(engine, transfer, piece.address, piece.bytes);
-            engine.free_ps += engine.by_lines ? engine.ps_per_line * lines : engine.ps_per_byte * piece.bytes;
+            Chunk chunk = transfer.chunk;
+            locate(chunk, piece.address, piece.bytes);
+            if (chunk.access != Access::read) {
+                counters_.sm_write_bytes += chunk.bytes;
+                if (!chunk.plain) use_smem(chunk.bytes);
+            }
+            send_request(chunk, static_cast<std::int64_t>(engine.free_ps + transfer.delay_ps));
+            engine.free_ps += engine.ps_per_line * chunk.lines + engine.ps_per_byte * chunk.bytes;
         }
         engine.queue.pop();
         engine.set_up = false;
     }
 }
 
-void Sm::emit_chunk(Engine& engine, const Transfer& transfer, std::uint64_t address, std::uint32_t bytes) {
-    const std::uint32_t index = make_chunk(address, bytes);
-    Chunk& chunk = shared_.chunks[index];
-    chunk.access = transfer.access;
-    chunk.plain = transfer.plain;
-    chunk.policy = transfer.policy & 3;
-    chunk.cta = transfer.cta;
-    chunk.ring = transfer.ring & 15;
-    chunk.stage = transfer.stage;
-    chunk.role = transfer.role;
-    chunk.copies = transfer.copies;
-    chunk.cluster = static_cast<std::uint16_t>(transfer.cluster);
-    chunk.multicast_base = transfer.multicast_base & 15;
-    chunk.multicast_stride = transfer.multicast_stride & 15;
-    const auto leaves = static_cast<std::int64_t>(engine.free_ps + transfer.delay_ps);
-    if (chunk.access != Access::read) {
-        counters_.sm_write_bytes += bytes;
-        if (!chunk.plain) use_smem(bytes);
-    }
-    send_request(index, leaves);
+void Sm::locate(Chunk& chunk, std::uint64_t address, std::uint32_t bytes) const {
+    const Place place = wiring_.map.place(address);
+    chunk.address = address & kAddressMask;
+    chunk.bytes = static_cast<std::uint16_t>(bytes);
+    chunk.lines = static_cast<std::uint8_t>(lines_of(address, bytes));
+    chunk.far = place.partition != partition_;
+    chunk.slice = static_cast<std::uint8_t>((*slices_)[place.index]);
 }
 
-void Sm::send_request(std::uint32_t index, std::int64_t leaves_ps) {
-    shared_.chunks[index].entered = static_cast<std::uint32_t>(leaves_ps);
-    send(*crossbar_, leaves_ps + wiring_.sm_to_crossbar_ps[static_cast<std::size_t>(index_)], Crossbar::request, index);
+void Sm::send_request(Chunk& chunk, std::int64_t leaves_ps) {
+    chunk.entered = static_cast<std::uint32_t>(leaves_ps);
+    const std::uint32_t index = shared_.chunks.take();
+    shared_.chunks[index] = chunk;
+    ++chunks_out_;
+    send(*crossbar_, leaves_ps + to_crossbar_ps_, Crossbar::request, index);
 }
 
-std::size_t Sm::multicast_peer(std::uint32_t index, int copy) const {
-    const Chunk& chunk = shared_.chunks[index];
+std::size_t Sm::multicast_peer(const Chunk& chunk, int copy) const {
     const ClusterRecord& cluster = bench_.clusters[chunk.cluster];
     // Copies go round the group, starting after the SM that asked.
     int group = 0;

@@ -37,7 +37,7 @@ struct Workbench {
 class Sm : public PartOf<Sm> {
 public:
     enum Kind : std::uint32_t {
-        response,        ///< chunk
+        response,        ///< chunk; in the lane
         start_cta,       ///< payload: slot, whose StartOrder is filled in
         resume,          ///< payload: slot << 8 | role
         mma_check,       ///< the tensor core's job may be done
@@ -60,14 +60,13 @@ public:
     void connect(Crossbar& crossbar, LaunchUnit& launch, const std::vector<Sm*>& sms);
 
     void handle(const Message& message);
-    void prefetch(const Message& message, int stage) const {
-        if (stage == 0 && message.kind == response) shared_.chunks.prefetch(message.payload);
-    }
+    void handle_in_order(std::uint32_t chunk, std::int64_t now_ps) { accept(chunk, now_ps); }
+    void prefetch_in_order(std::uint32_t chunk) const { shared_.chunks.prefetch(chunk); }
 
     /// The order for the CTA that will start in `slot`; written by the launch unit before its message.
     StartOrder& order(int slot) { return orders_[static_cast<std::size_t>(slot)]; }
     /// The SM that receives copy `copy` (1, 2, ...) of a multicast chunk that this SM asked for.
-    [[nodiscard]] std::size_t multicast_peer(std::uint32_t chunk, int copy) const;
+    [[nodiscard]] std::size_t multicast_peer(const Chunk& chunk, int copy) const;
     [[nodiscard]] int index() const { return index_; }
 
     [[nodiscard]] const Counters& counters() const { return counters_; }
@@ -110,14 +109,14 @@ private:
     void accept_load(Chunk& chunk, std::int64_t now_ps);
     void accept_ack(Chunk& chunk, std::int64_t now_ps);
     void emit(Engine& engine, std::int64_t now_ps);
-    void send_request(std::uint32_t chunk, std::int64_t leaves_ps);
-    void emit_chunk(Engine& engine, const Transfer& transfer, std::uint64_t address, std::uint32_t bytes);
-    std::uint32_t make_chunk(std::uint64_t address, std::uint32_t bytes);
+    /// Fills in what follows from the address.
+    void locate(Chunk& chunk, std::uint64_t address, std::uint32_t bytes) const;
+    void send_request(Chunk& chunk, std::int64_t leaves_ps);
     void start_mma(std::int64_t now_ps);
     void check_mma(std::int64_t now_ps);
-    void use_smem(double bytes) {
+    void use_smem(std::int64_t bytes) {
         counters_.smem_bytes += static_cast<std::uint64_t>(bytes);
-        smem_other_ps_ += bytes * smem_ps_per_byte_;
+        smem_other_ps_ += static_cast<double>(bytes) * smem_ps_per_byte_;
     }
     [[nodiscard]] bool watched() const { return bench_.timeline != nullptr && bench_.watched[static_cast<std::size_t>(index_)]; }
     void note(TimelineSpan::Track track, int lane, const Cta& cta, const RoleState& role, std::int64_t begin, std::int64_t end);
@@ -133,6 +132,8 @@ private:
     Crossbar* crossbar_ = nullptr;
     LaunchUnit* launch_ = nullptr;
     std::vector<Sm*> sms_;
+    const std::vector<int>* slices_;        // of its partition, by index
+    std::int64_t to_crossbar_ps_;
 
     std::vector<Cta> slots_;
     std::vector<StartOrder> orders_;

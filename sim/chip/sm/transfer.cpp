@@ -24,8 +24,8 @@ std::int64_t permute_page(std::int64_t page, std::int64_t pages) {
 
 }  // namespace
 
-BoxWalk::BoxWalk(const trace::Tensor& tensor, const std::array<std::int64_t, trace::kMaxRank>& origin, const trace::Extents& box)
-    : tensor_(&tensor) {
+BoxWalk::BoxWalk(const trace::Tensor& tensor, const std::array<std::int64_t, trace::kMaxRank>& origin, const trace::Extents& box, std::uint32_t granule)
+    : tensor_(&tensor), granule_(granule) {
     const int rank = tensor.rank;
     const std::int64_t bits = trace::bits_of(tensor.dtype);
     std::array<std::int64_t, trace::kMaxRank> extent{};
@@ -52,6 +52,10 @@ BoxWalk::BoxWalk(const trace::Tensor& tensor, const std::array<std::int64_t, tra
     }
     dims_ = d + 1;
     for (int k = 0; k < dims_; ++k) count_[static_cast<std::size_t>(k)] = extent[static_cast<std::size_t>(k)];
+    if (left_ == 0) return;
+    run_begin_ = piece_.address = run_address();
+    run_left_ = run_bytes_;
+    cut_piece();
 }
 
 std::uint64_t BoxWalk::run_address() const {
@@ -74,24 +78,17 @@ std::uint64_t BoxWalk::run_address() const {
     return address;
 }
 
-BoxWalk::Piece BoxWalk::next(std::uint64_t granule) {
-    const std::uint64_t address = run_address() + static_cast<std::uint64_t>(offset_);
-    const auto to_granule = static_cast<std::int64_t>(granule - (address & (granule - 1)));
-    const std::int64_t bytes = std::min(run_bytes_ - offset_, to_granule);
-    last_offset_ = offset_;
-    last_index_ = index_;
-    last_bytes_ = bytes;
-    left_ -= bytes;
-    offset_ += bytes;
-    if (offset_ == run_bytes_) {
-        offset_ = 0;
-        for (int d = dims_ - 1; d >= 0; --d) {
-            const auto i = static_cast<std::size_t>(d);
-            if (++index_[i] < count_[i]) break;
-            index_[i] = 0;
-        }
+void BoxWalk::next_run() {
+    int d = dims_ - 1;
+    for (; d >= 0; --d) {
+        const auto i = static_cast<std::size_t>(d);
+        if (++index_[i] < count_[i]) break;
+        index_[i] = 0;
     }
-    return {address, static_cast<std::uint32_t>(bytes)};
+    const bool beside = d == dims_ - 1 && d != tensor_->paged_dim;
+    run_begin_ = beside ? run_begin_ + static_cast<std::uint64_t>(tensor_->stride_bytes[static_cast<std::size_t>(d)]) : run_address();
+    piece_.address = run_begin_;
+    run_left_ = run_bytes_;
 }
 
 }  // namespace memwall::chip

@@ -11,53 +11,57 @@
 
 namespace memwall::chip {
 
-/// Walks the contiguous runs of a box: dimensions that lie next to each other in memory are merged first.
+/// Walks the contiguous runs of a box, piece by piece: a piece ends where its run or a granule of the address map ends.
+/// Dimensions that lie next to each other in memory are merged into one run first.
 class BoxWalk {
 public:
-    /// `origin` may lie beyond the tensor's edge: the box is clipped, and may be empty.
-    BoxWalk() = default;
-    BoxWalk(const trace::Tensor& tensor, const std::array<std::int64_t, trace::kMaxRank>& origin, const trace::Extents& box);
-
-    [[nodiscard]] std::int64_t bytes() const { return bytes_; }
-    [[nodiscard]] bool done() const { return left_ == 0; }
-    /// The next contiguous piece, which ends where the run or a granule of `granule` bytes ends.
     struct Piece {
         std::uint64_t address;
         std::uint32_t bytes;
     };
-    Piece next(std::uint64_t granule);
-    /// Puts back the piece that `next` has just returned.
-    void undo() {
-        offset_ = last_offset_;
-        left_ += last_bytes_;
-        index_ = last_index_;
+
+    BoxWalk() = default;
+    /// `origin` may lie beyond the tensor's edge: the box is clipped, and may be empty. `granule` is a power of two.
+    BoxWalk(const trace::Tensor& tensor, const std::array<std::int64_t, trace::kMaxRank>& origin, const trace::Extents& box, std::uint32_t granule);
+
+    /// Of the whole box.
+    [[nodiscard]] std::int64_t bytes() const { return bytes_; }
+    [[nodiscard]] bool done() const { return left_ == 0; }
+    /// The piece at which the walk stands, unless it is done.
+    [[nodiscard]] const Piece& piece() const { return piece_; }
+    void advance() {
+        left_ -= piece_.bytes;
+        run_left_ -= piece_.bytes;
+        piece_.address += piece_.bytes;
+        if (run_left_ == 0 && left_ != 0) next_run();
+        cut_piece();
     }
 
 private:
     [[nodiscard]] std::uint64_t run_address() const;
+    void next_run();
+    void cut_piece() {
+        const std::uint32_t to_granule = granule_ - (static_cast<std::uint32_t>(piece_.address) & (granule_ - 1));
+        piece_.bytes = run_left_ < to_granule ? static_cast<std::uint32_t>(run_left_) : to_granule;
+    }
 
     const trace::Tensor* tensor_ = nullptr;
-    std::array<std::int64_t, trace::kMaxRank> origin_{}, count_{}, index_{}, last_index_{};
+    std::array<std::int64_t, trace::kMaxRank> origin_{}, count_{}, index_{};
     int dims_ = 0;               // outer dimensions that are walked
-    std::int64_t run_bytes_ = 0;
+    std::uint32_t granule_ = 0;
+    std::int64_t run_bytes_ = 0, run_left_ = 0;
     std::int64_t inner_offset_bytes_ = 0;
-    std::int64_t offset_ = 0, last_offset_ = 0;  // in the current run
-    std::int64_t last_bytes_ = 0;
+    std::uint64_t run_begin_ = 0;
     std::int64_t bytes_ = 0, left_ = 0;
+    Piece piece_{};
 };
 
 struct Transfer {
     BoxWalk walk;
-    Access access;
-    bool plain;
-    std::uint8_t policy;
-    std::uint8_t cta, ring, stage, role;
+    Chunk chunk;                ///< what all its chunks have in common
     std::int64_t ready_ps;      ///< not before
     double setup_ps;            ///< the engine's front end, once per command
     double delay_ps;            ///< pipeline before each request leaves
-    std::uint8_t copies;
-    std::uint32_t cluster;
-    std::uint16_t multicast_base, multicast_stride;
 };
 
 /// Works off transfers in order.

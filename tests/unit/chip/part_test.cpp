@@ -50,7 +50,7 @@ std::vector<Handled> play(std::int64_t step_ps) {
     std::vector<Handled> log;
     {
         Grid grid;
-        grid.step_ps = step_ps;
+        grid.set_step(step_ps);
         std::vector<std::unique_ptr<Player>> players;
         for (std::uint32_t i = 0; i < 7; ++i) players.push_back(std::make_unique<Player>(sc_core::sc_module_name(fmt::format("p{}", i).c_str()), grid, i + 1, log));
         for (std::size_t i = 0; i < players.size(); ++i) players[i]->connect(*players[(i + 1) % players.size()]);
