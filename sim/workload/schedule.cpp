@@ -23,6 +23,7 @@ constexpr std::int64_t kEpilogueBytes = 16 << 10;  // the epilogue's staging til
 constexpr std::int64_t kSkinnyEpilogueBytes = 1024;
 constexpr int kMostStages = 8;
 constexpr int kPanel = 16;             // m tiles: 16 x 8 tiles of 128x256 are one wave whose A and B are equally large
+constexpr double kSmallerTileEarns = 0.95;
 constexpr int kMaxAccumulators = 208;  // of the 255 registers that a thread can address
 
 double bytes_per(trace::Dtype dtype) {
@@ -233,7 +234,9 @@ GemmSchedule large(const GemmShape& s, const ScheduleWish& wish, const device::D
                 g.split = split;
                 g.cluster = cluster;
                 const double cycles = large_cycles(s, g, d);
-                if (cycles >= fewest * 0.999) continue;
+                // Candidates come with the largest first. A smaller tile reads more, which whole waves do not see: it
+                // must earn more than another cluster or split of the same tile.
+                if (cycles >= fewest * (g.tile == best.tile ? 0.999 : kSmallerTileEarns)) continue;
                 fewest = cycles;
                 best = g;
             }
