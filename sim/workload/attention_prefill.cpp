@@ -15,8 +15,8 @@ namespace {
 
 using trace::LoadPath;
 
-// The work item's dimensions. Query tiles of a head follow each other, so that the CTAs at work share its keys in L2.
-constexpr int kBatch = 0, kKvHead = 1, kQueryTile = 2, kGroup = 3;
+// The work item's dimensions, of which the last varies fastest; the middle two depend on the plan.
+constexpr int kBatch = 0, kGroup = 3;
 constexpr int kK = 0, kV = 1, kQ = 2;  // rings
 
 /// fp32 operations of online softmax per score: scale, running maximum, subtract, convert, row sum, and the share of
@@ -49,6 +49,7 @@ struct FlashPlan {
     std::int64_t q_tiles, kv_tiles;
     std::int64_t group;  // query heads per KV head
     std::int64_t tile_bytes, q_bytes;
+    int kv_head_dim, query_dim;  // dimensions of the work item
     Affine q_tile;  // longest first under a causal mask
     Affine limit;   // key tiles that a query tile sees
 
@@ -83,23 +84,30 @@ FlashPlan plan_flash(const AttentionShape& s, const ScheduleWish& wish, const de
     check_smem(fmt::format("attention_prefill with tile {}x{}", p.tile.queries, p.tile.keys), 2 * p.tile_bytes,
                fmt::format("K and V of {}x{} {}", p.tile.keys, s.head_dim, trace::name_of(s.kv_dtype)), p.stages,
                p.q_bytes, device);
-    p.q_tile = item(kQueryTile);
+    // Query tiles of a head follow each other, so that the CTAs at work share its keys in L2. Tiles of unequal length go
+    // out longest first over all heads, if their keys and values stay in the L2 half that each SM reads (as
+    // FlashAttention-3's scheduler does, which cuts the heads into sections that fit; here one section or one head).
+    const std::int64_t cache = 2 * s.kv_heads * s.kv * s.head_dim * trace::bits_of(s.kv_dtype) / 8;
+    const bool over_heads = s.causal && cache <= device.l2.slices * static_cast<std::int64_t>(device.l2.slice_bytes) / 2;
+    p.kv_head_dim = over_heads ? 2 : 1;
+    p.query_dim = over_heads ? 1 : 2;
+    p.q_tile = item(p.query_dim);
     p.limit = p.kv_tiles;
     if (s.causal) {
-        p.q_tile = Affine(p.q_tiles - 1) + item(kQueryTile, -1);
+        p.q_tile = Affine(p.q_tiles - 1) + item(p.query_dim, -1);
         // Up to the key of its last query; the diagonal is offset by the kv - q keys that came before.
         const std::int64_t all = ceil_div(s.kv - s.q, p.tile.keys) + p.q_tiles * p.tile.queries / p.tile.keys;
-        p.limit = Affine(all) + item(kQueryTile, -p.tile.queries / p.tile.keys);
+        p.limit = Affine(all) + item(p.query_dim, -p.tile.queries / p.tile.keys);
     }
     return p;
 }
 
 trace::Role flash_producer(const AttentionShape& s, const FlashPlan& p, const AttentionTensors& t) {
-    const Affine head = item(kKvHead, p.group) + item(kGroup);
+    const Affine head = item(p.kv_head_dim, p.group) + item(kGroup);
     const Step query = move(StepKind::load, kQ, t.q, {item(kBatch), p.q_tile * p.tile.queries, head, 0},
                             {1, p.tile.queries, 1, s.head_dim}, LoadPath::tma);
     const auto tile = [&](int ring, int tensor) {
-        return move(StepKind::load, ring, tensor, {item(kBatch), item(kKvHead), turn(0, p.tile.keys), 0},
+        return move(StepKind::load, ring, tensor, {item(kBatch), item(p.kv_head_dim), turn(0, p.tile.keys), 0},
                     {1, 1, p.tile.keys, s.head_dim}, LoadPath::tma);
     };
     return {
@@ -119,7 +127,7 @@ trace::Role flash_consumer(const AttentionShape& s, const FlashPlan& p, const At
     const Step pv = mma({64, dim, p.tile.keys, s.dtype, true});  // P stays in registers
     const Step softmax = vector({scores * kSoftmaxOps, scores, 0, 40});
     const double outputs = 64.0 * static_cast<double>(s.head_dim);
-    const Affine head = item(kKvHead, p.group) + item(kGroup);
+    const Affine head = item(p.kv_head_dim, p.group) + item(kGroup);
     return {"consumer",
             p.groups,
             4,
@@ -179,9 +187,13 @@ void append_attention_prefill(trace::Trace& trace, const AttentionShape& s, cons
     trace::Kernel k;
     k.name = name;
     k.op = "attention_prefill";
-    k.work.names = {"batch", "kv_head", "q_tile", "head"};
-    k.work.extent = {s.batch, s.kv_heads, p.q_tiles, p.group};
-    // Equal tiles are dealt to persistent CTAs; unequal ones go to whichever SM is free, longest first in each head.
+    k.work.names = {"batch", "", "", "head"};
+    k.work.extent = {s.batch, 0, 0, p.group};
+    k.work.names[static_cast<std::size_t>(p.kv_head_dim)] = "kv_head";
+    k.work.extent[static_cast<std::size_t>(p.kv_head_dim)] = s.kv_heads;
+    k.work.names[static_cast<std::size_t>(p.query_dim)] = "q_tile";
+    k.work.extent[static_cast<std::size_t>(p.query_dim)] = p.q_tiles;
+    // Equal tiles are dealt to persistent CTAs; unequal ones go to whichever SM is free.
     k.work.persistent = !s.causal;
     k.ctas = k.work.persistent ? std::min<std::int64_t>(k.work.items(), device.sms()) : k.work.items();
     k.smem_bytes = 2 * p.tile_bytes * p.stages + p.q_bytes;
