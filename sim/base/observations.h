@@ -97,7 +97,7 @@ struct ChannelObservation {
 /// Latency of a chase, or of one load's route, itemised.
 struct ChaseObservation {
     double mean_cycles = 0;   ///< per access, SM clock
-    double p10_cycles = 0, p50_cycles = 0, p90_cycles = 0;
+    double p10_cycles = 0, p50_cycles = 0, p75_cycles = 0, p90_cycles = 0;
     std::uint64_t accesses = 0;
 };
 

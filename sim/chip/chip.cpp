@@ -171,7 +171,7 @@ Observations Chip::report() const {
         const auto at = [&](double q) { return samples[static_cast<std::size_t>(q * static_cast<double>(samples.size() - 1))]; };
         double sum = 0;
         for (const double sample : samples) sum += sample;
-        out.chase = {sum / static_cast<double>(samples.size()), at(0.1), at(0.5), at(0.9), samples.size()};
+        out.chase = {sum / static_cast<double>(samples.size()), at(0.1), at(0.5), at(0.75), at(0.9), samples.size()};
     }
     out.events = shared_.grid.messages;
     out.activations = shared_.grid.activations;

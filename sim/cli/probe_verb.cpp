@@ -24,7 +24,7 @@ namespace memwall::cli {
 namespace {
 
 /// How a line's figure comes out of a run.
-enum class Metric { cycles, ns, gbps, us };
+enum class Metric { cycles, ns, upper_ns, gbps, times_one, us };
 
 struct Published {
     double value;
@@ -36,7 +36,7 @@ struct Line {
     std::string what, op;
     Metric metric;
     std::map<std::string, Published> published;   ///< by device
-    std::vector<std::string> sets = {};           ///< overrides that the measurement had
+    std::string one = {};                         ///< times_one: the operation whose rate counts as one
 };
 
 constexpr const char* kHpmll = "HPMLL random_latency, H800 PCIe, 1755 MHz";
@@ -50,7 +50,9 @@ constexpr const char* kQuack = "quack coalescing notes, H100 SXM5";
 const char* unit_of(Metric metric) {
     switch (metric) {
         case Metric::cycles: return "cycles";
-        case Metric::ns: return "ns";
+        case Metric::ns:
+        case Metric::upper_ns: return "ns";
+        case Metric::times_one: return "x one";
         case Metric::gbps: return "GB/s";
         default: return "us";
     }
@@ -62,6 +64,9 @@ double figure(const Simulated& s, Metric metric) {
     switch (metric) {
         case Metric::cycles: return s.seen.chase.mean_cycles;
         case Metric::ns: return s.seen.chase.mean_cycles / s.run.sm_clock_mhz * 1e3;
+        // The farther half of the accesses has its median here.
+        case Metric::upper_ns: return s.seen.chase.p75_cycles / s.run.sm_clock_mhz * 1e3;
+        case Metric::times_one:
         case Metric::gbps: return static_cast<double>(c.sm_read_bytes + c.sm_write_bytes) / s.result.time_us * 1e-3;
         default: return s.result.time_us;
     }
@@ -122,8 +127,8 @@ std::vector<Line> stream_lines() {
 
 std::vector<Line> other_lines() {
     std::vector<Line> lines;
-    for (const auto& [chains, cycles] : std::vector<std::pair<int, double>>{{114, 699}, {456, 893}, {912, 982}, {1824, 1006}, {3648, 1111}}) {
-        lines.push_back({"7 loaded", fmt::format("{} chains of 128 bytes over 1 GB", chains), fmt::format("pointer_chase bytes=1073741824 stride=128 chains={} accesses=150", chains), Metric::cycles, {{"h100-pcie", {cycles, kTospe}}}});
+    for (const auto& [chains, cycles] : std::vector<std::pair<int, double>>{{114, 699}, {456, 893}, {912, 982}, {1824, 1006}, {3648, 1111}, {7296, 1265}}) {
+        lines.push_back({"7 loaded", fmt::format("{} chains of 128 bytes over 1 GB", chains), fmt::format("pointer_chase bytes=1073741824 stride=128 access_bytes=128 chains={} accesses=150", chains), Metric::cycles, {{"h100-pcie", {cycles, kTospe}}}});
     }
     for (const auto& [kb, gbps] : std::vector<std::pair<int, double>>{{1, 239.2}, {2, 453.5}, {4, 815.3}, {8, 1319.6}, {16, 1833.7}}) {
         lines.push_back({"8 TMA", fmt::format("114 CTAs, one load of {} KB in flight", kb), fmt::format("tma_read bytes=134217728 box_bytes={} ctas=114 in_flight=1", kb * 1024), Metric::gbps, {{"h100-pcie", {gbps, kTma}}}});
@@ -133,12 +138,23 @@ std::vector<Line> other_lines() {
     return lines;
 }
 
-/// Target 4: how the rate of one SM grows when its TPC, its GPC and all GPCs join (L2-resident data).
-std::vector<Line> scale_lines(int device_sms) {
+/// Target 4: how the rate of one SM grows when its TPC, its CPC and its GPC join (L2-resident data).
+std::vector<Line> scale_lines() {
+    const struct {
+        const char* what;
+        const char* place;
+        double read, write;
+    } groups[] = {{"2 SMs of a TPC", "sms=2 within=gpc", 1.95, 2.00}, {"6 SMs of a CPC", "sms=6 within=gpc", 5.48, 4.57}, {"one SM of each TPC of a GPC (9)", "sms=9 within=gpc_tpcs", 7.75, 8.97}, {"a whole GPC (18)", "sms=18 within=gpc", 9.1, 12.4}};
+    constexpr const char* kGnb = "GPUNetBench, H100 PCIe";
+    const std::string shape = " bytes=4194304 passes=8 threads_per_cta=1024 ctas_per_sm=2 ";
     std::vector<Line> lines;
-    for (const int sms : {1, 2, 8, 16, 32, 66, device_sms}) {
-        if (sms > device_sms) continue;
-        lines.push_back({"4 scale-up", fmt::format("{} SMs read 4 MB from L2", sms), fmt::format("read bytes=4194304 passes={} threads_per_cta=1024 ctas_per_sm=2 sms={}", std::max(3, sms / 2), sms), Metric::gbps, {}});
+    for (const char* op : {"read", "write"}) {
+        const bool read = std::string(op) == "read";
+        lines.push_back({"4 scale-up", fmt::format("{}s of one SM", op), op + shape + "sms=1 within=gpc", Metric::gbps, {}});
+        for (const auto& group : groups) {
+            lines.push_back({"4 scale-up", fmt::format("{}s of {}", op, group.what), op + shape + group.place, Metric::times_one,
+                             {{"h100-pcie", {read ? group.read : group.write, kGnb}}}, op + shape + "sms=1 within=gpc"});
+        }
     }
     return lines;
 }
@@ -156,12 +172,20 @@ void print_budgets(const device::Device& device) {
     }
 }
 
-/// The bandwidth-latency curve: latency of one chain while other SMs load the same level with more and more bytes in flight.
-void curve_lines(std::vector<Line>& lines) {
-    for (const int chains : {132, 528, 2112, 4224}) {
-        lines.push_back({"curve near L2", fmt::format("{} chains over 4 MB", chains), fmt::format("pointer_chase bytes=4194304 stride=128 chains={} accesses=200", chains), Metric::ns, {}});
-        lines.push_back({"curve HBM", fmt::format("{} chains over 4 GB", chains), fmt::format("pointer_chase bytes=4294967296 stride=128 chains={} accesses=100", chains), Metric::ns, {}});
+/// The bandwidth-latency curves, from idle to saturation: dependent loads by more and more warps, first of a line each, then
+/// of eight. A far hit is seen once, before the line is copied: half of what the warps of one half read there is near, so
+/// the upper half of the latencies tells.
+std::vector<Line> curve_lines(int sms) {
+    std::vector<Line> lines;
+    for (const auto& [warps, bytes] : std::vector<std::pair<double, int>>{{0.5, 128}, {4, 128}, {16, 128}, {8, 1024}, {16, 1024}, {24, 1024}}) {
+        const int chains = static_cast<int>(warps * sms);
+        const auto of = [&](int all) { return fmt::format("stride={0} access_bytes={0} chains={1} accesses={2}", bytes, all, std::clamp(4'000'000 / bytes / all, 4, 100)); };
+        const std::string what = fmt::format("{} warps per SM, {} bytes each", warps, bytes);
+        lines.push_back({"curve near L2", what, "pointer_chase bytes=16777216 warm=near " + of(chains), Metric::ns, {}});
+        lines.push_back({"curve far L2", what + ", one half", "pointer_chase bytes=16777216 warm=far " + of(chains / 2), Metric::upper_ns, {}});
+        lines.push_back({"curve HBM", what, "pointer_chase bytes=4294967296 " + of(chains), Metric::ns, {}});
     }
+    return lines;
 }
 
 }  // namespace
@@ -170,11 +194,10 @@ int probe_verb(const std::string& name, const std::vector<std::string>& sets, co
     const ConfigDirs configs = find_configs();
     const device::Device device = device::load_device(name, configs.devices, sets);
     std::vector<Line> lines;
-    for (auto make : {latency_lines, l2_lines, stream_lines, other_lines}) {
+    for (auto make : {latency_lines, l2_lines, scale_lines, stream_lines, other_lines}) {
         for (Line& line : make()) lines.push_back(std::move(line));
     }
-    for (Line& line : scale_lines(device.sms())) lines.push_back(std::move(line));
-    curve_lines(lines);
+    for (Line& line : curve_lines(device.sms())) lines.push_back(std::move(line));
     const bool quiet = json_path == "-";
     if (!quiet) {
         if (only.empty()) print_budgets(device);
@@ -186,13 +209,15 @@ int probe_verb(const std::string& name, const std::vector<std::string>& sets, co
     for (const Line& line : lines) {
         if (!only.empty() && (line.target + std::string(" ") + line.what).find(only) == std::string::npos) continue;
         const Simulated s = simulate_op(workload::parse_op(line.op), {}, device, configs);
-        const double value = figure(s, line.metric);
+        double value = figure(s, line.metric);
+        if (!line.one.empty()) value /= figure(simulate_op(workload::parse_op(line.one), {}, device, configs), Metric::gbps);
+        const double gbps = figure(s, Metric::gbps);
         const auto published = line.published.find(device.name);
-        nlohmann::ordered_json entry = {{"target", line.target}, {"what", line.what}, {"op", line.op}, {"simulated", value}, {"unit", unit_of(line.metric)}, {"dram_gbps", static_cast<double>(s.result.counters.dram_read_bytes + s.result.counters.dram_write_bytes) / s.result.time_us * 1e-3}};
+        nlohmann::ordered_json entry = {{"target", line.target}, {"what", line.what}, {"op", line.op}, {"simulated", value}, {"unit", unit_of(line.metric)}, {"gbps", gbps}, {"dram_gbps", static_cast<double>(s.result.counters.dram_read_bytes + s.result.counters.dram_write_bytes) / s.result.time_us * 1e-3}};
         std::string beside;
         if (published != line.published.end()) {
             const double error = 100 * (value - published->second.value) / published->second.value;
-            beside = fmt::format("{:>10.1f} {:>+7.1f}%  {}", published->second.value, error, published->second.source);
+            beside = fmt::format("{:>10.{}f} {:>+7.1f}%  {}", published->second.value, line.metric == Metric::times_one ? 2 : 1, error, published->second.source);
             entry["published"] = published->second.value;
             entry["error_pct"] = error;
             entry["source"] = published->second.source;
@@ -200,7 +225,9 @@ int probe_verb(const std::string& name, const std::vector<std::string>& sets, co
             ++compared;
         }
         if (!quiet) {
-            fmt::print("{:<16} {:<52} {:>10.1f} {:<6} {}\n", line.target, line.what, value, unit_of(line.metric), beside);
+            if (beside.empty() && line.metric != Metric::gbps) beside = fmt::format("{:>10} at {:.0f} GB/s", "", gbps);
+            const int digits = line.metric == Metric::times_one ? 2 : 1;
+            fmt::print("{:<16} {:<52} {:>10.{}f} {:<6} {}\n", line.target, line.what, value, digits, unit_of(line.metric), beside);
             std::fflush(stdout);
         }
         list.push_back(entry);

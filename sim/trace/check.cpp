@@ -261,8 +261,8 @@ private:
     void check_chase(const Step& s) {
         check_variables(s.origin[0]);
         const ChaseShape& c = s.chase;
-        require(c.accesses > 0 && c.warmup_accesses >= 0, where(),
-                fmt::format("{} accesses after {}", c.accesses, c.warmup_accesses), "1 or more accesses");
+        require(c.accesses >= 0 && c.warmup_accesses >= 0 && c.accesses + c.warmup_accesses > 0, where(),
+                fmt::format("{} accesses after {} to warm up", c.accesses, c.warmup_accesses), "1 or more in all");
         if (c.space != ChaseSpace::global) return;
         require(s.tensor >= 0 && static_cast<std::size_t>(s.tensor) < trace_.tensors.size(), where(),
                 fmt::format("tensor {}", s.tensor), range(trace_.tensors.size()));

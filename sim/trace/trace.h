@@ -130,6 +130,7 @@ struct ChaseShape {
     std::int64_t stride_bytes = 128;
     std::int64_t accesses = 0;
     std::int64_t warmup_accesses = 0;  ///< first accesses that are not counted (they fill the caches)
+    std::int64_t access_bytes = 32;  ///< one lane loads a sector, a warp a line, several loads a run of lines
 };
 
 struct Step {
@@ -191,8 +192,7 @@ struct Kernel {
     WorkGrid work;
     std::int64_t ctas = 1;       ///< grid size in CTAs, a multiple of the cluster
     int ctas_per_sm_limit = 32;  ///< the launch bounds' wish; occupancy may be lower
-    int only_sm = -1;            ///< a microbenchmark's placement: the (single) SM that runs it; -1 any
-    int max_sms = 0;             ///< microbenchmarks: use only the first `max_sms` SMs in id order; 0 all
+    std::vector<int> sms;        ///< a microbenchmark's placement: the only SMs that may run it; empty: any
     int registers_per_thread = 128;
     std::int64_t smem_bytes = 0;  ///< per CTA, dynamic and static, without the reserved 1 KB
     std::vector<Ring> rings;

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "device/floorplan.h"
 #include "workload/ops.h"
 #include "workload/steps.h"
 
@@ -135,6 +136,32 @@ void append_launch(trace::Trace& trace, const OpSpec& op) {
     trace.warmup_kernels = 1;  // the first one finds nothing in L2
 }
 
+namespace {
+
+/// A kernel ahead of the measured one that brings all of the chain into L2: into the half of every SM, or with `far` into
+/// the second half alone, while the measured chains run at the first: what is at home there is then a far hit, once.
+void warm_up(trace::Trace& trace, const Step& chase, std::int64_t round, bool far, trace::Kernel& measured, const device::Device& device) {
+    const device::Floorplan plan(device);
+    std::array<std::vector<int>, 2> halves;
+    for (int sm = 0; sm < device.sms(); ++sm) halves.at(static_cast<std::size_t>(plan.partition_of_sm(sm))).push_back(sm);
+    trace::Kernel k = micro_kernel("pointer_chase");
+    k.name = "pointer_chase.warmup";
+    k.sms = far ? std::vector{halves[1][0]} : std::vector{halves[0][0], halves[1][0]};
+    k.ctas_per_sm_limit = 1;
+    k.ctas = static_cast<std::int64_t>(k.sms.size());
+    k.work.extent = {1, 1, k.ctas, 1};
+    Step all = chase;
+    all.chase.warmup_accesses = round;
+    all.chase.accesses = 0;
+    all.origin[0] = 0;
+    k.roles = {{"chaser", 1, 1, {all}}};
+    trace.kernels.push_back(std::move(k));
+    trace.warmup_kernels = 1;
+    if (far) measured.sms = halves[0];
+}
+
+}  // namespace
+
 void append_pointer_chase(trace::Trace& trace, const OpSpec& op, const device::Device& device) {
     const std::int64_t bytes = op.number("bytes");
     const std::int64_t stride = op.number("stride", 128);
@@ -149,6 +176,11 @@ void append_pointer_chase(trace::Trace& trace, const OpSpec& op, const device::D
     chase.chase.path = access == "tma" ? LoadPath::tma : access == "l1" ? LoadPath::plain_l1 : LoadPath::plain;
     chase.chase.bytes = bytes;
     chase.chase.stride_bytes = stride;
+    chase.chase.access_bytes = op.number("access_bytes", device.l2.sector_bytes);
+    if (stride % chase.chase.access_bytes != 0 || device.l2.interleave_bytes % chase.chase.access_bytes != 0) {
+        throw InputError("operation pointer_chase, access_bytes", std::to_string(chase.chase.access_bytes),
+                         fmt::format("what divides the stride, {}, and a granule of the address map, {}", stride, device.l2.interleave_bytes));
+    }
     // One round fills the caches, a second is measured, up to a bound: beyond L2 every access misses anyway.
     constexpr std::int64_t kMost = 400'000, kSampled = 20'000;
     const std::int64_t round = std::max<std::int64_t>(1, bytes / stride);
@@ -157,17 +189,20 @@ void append_pointer_chase(trace::Trace& trace, const OpSpec& op, const device::D
     chase.chase.warmup_accesses = resident ? std::min(round, kMost) : 0;
     chase.chase.accesses = op.number("accesses", resident ? std::clamp<std::int64_t>(round, 256, kMost) : kSampled);
     const std::int64_t chains = op.number("chains", 1);
+    const std::string warm = op.word("warm", "none", {"none", "near", "far"});
     if (chains > 1) {
         // Loaded latency: as many independent chains, one per warp, over all SMs; the chains start at different places.
         k.work.extent = {1, 1, chains, 1};
         k.ctas = chains;
         chase.chase.warmup_accesses = 0;
         chase.origin[0] = item(2, 7919);
+        if (warm != "none") warm_up(trace, chase, round, warm == "far", k, device);
     } else {
-        k.only_sm = static_cast<int>(op.number("sm", 0));
-        if (k.only_sm >= device.sms())
-            throw InputError("operation pointer_chase, sm", std::to_string(k.only_sm),
-                             fmt::format("0 to {}", device.sms() - 1));
+        const auto sm = static_cast<int>(op.number("sm", 0));
+        if (sm >= device.sms()) {
+            throw InputError("operation pointer_chase, sm", std::to_string(sm), fmt::format("0 to {}", device.sms() - 1));
+        }
+        k.sms = {sm};
     }
     k.roles = {{"chaser", 1, 1, {chase}}};
     k.compulsory_read_bytes = 0;

@@ -3,8 +3,10 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <tuple>
 
 #include "base/error.h"
+#include "device/floorplan.h"
 #include "workload/ops.h"
 #include "workload/steps.h"
 
@@ -46,10 +48,37 @@ struct StreamShape {
     std::int64_t passes;
     std::int64_t threads;
     int ctas_per_sm;
-    std::int64_t sms;
+    std::vector<int> sms;
+    int device_sms;
     bool shared, one_element;
     std::int64_t pattern_bytes, pattern_stride;
 };
+
+/// The SMs that take part: the first `sms` of the chip, of its largest GPC with TPCs and CPCs whole, or of that GPC's TPCs.
+std::vector<int> choose_sms(const OpSpec& op, const device::Device& device) {
+    const std::string within = op.word("within", "chip", {"chip", "gpc", "gpc_tpcs"});
+    std::vector<int> ids;
+    if (within == "chip") {
+        for (int sm = 0; sm < device.sms(); ++sm) ids.push_back(sm);
+    } else {
+        const device::Floorplan plan(device);
+        const auto& sizes = device.floorplan.sms_per_gpc;
+        const auto largest = static_cast<int>(std::max_element(sizes.begin(), sizes.end()) - sizes.begin());
+        for (int sm = 0; sm < device.sms(); ++sm) {
+            if (plan.gpc_of_sm(sm) == largest) ids.push_back(sm);
+        }
+        std::sort(ids.begin(), ids.end(), [&](int a, int b) {
+            return std::tuple(plan.cpc_of_sm(a), plan.tpc_of_sm(a), a) < std::tuple(plan.cpc_of_sm(b), plan.tpc_of_sm(b), b);
+        });
+        const auto same = [&](int a, int b) { return plan.tpc_of_sm(a) == plan.tpc_of_sm(b); };
+        if (within == "gpc_tpcs") ids.erase(std::unique(ids.begin(), ids.end(), same), ids.end());
+    }
+    const auto all = static_cast<std::int64_t>(ids.size());
+    const std::int64_t wanted = op.number("sms", all);
+    if (wanted > all) throw InputError("operation " + op.op() + ", sms", std::to_string(wanted), fmt::format("1 to {}", all));
+    ids.resize(static_cast<std::size_t>(wanted));
+    return ids;
+}
 
 StreamShape read_shape(const OpSpec& op, const device::Device& device) {
     StreamShape s{};
@@ -68,7 +97,8 @@ StreamShape read_shape(const OpSpec& op, const device::Device& device) {
                          fmt::format("up to {}", device.sm.max_threads / 2));
     }
     s.ctas_per_sm = static_cast<int>(op.number("ctas_per_sm", device.sm.max_threads / s.threads));
-    s.sms = op.number("sms", device.sms());
+    s.sms = choose_sms(op, device);
+    s.device_sms = device.sms();
     s.shared = op.flag("shared", false);
     s.pattern_bytes = op.number("pattern_bytes", 0 + (op.has("pattern_stride") ? 32 : 0));
     s.pattern_stride = op.number("pattern_stride", s.pattern_bytes);
@@ -78,7 +108,7 @@ StreamShape read_shape(const OpSpec& op, const device::Device& device) {
 void finish(trace::Kernel& k, const StreamShape& s) {
     k.compulsory_read_bytes = static_cast<std::uint64_t>(s.array_bytes * s.reads);
     k.compulsory_write_bytes = static_cast<std::uint64_t>(s.array_bytes * s.writes);
-    k.max_sms = static_cast<int>(s.sms);
+    if (s.sms.size() < static_cast<std::size_t>(s.device_sms)) k.sms = s.sms;
     k.ctas_per_sm_limit = s.ctas_per_sm;
     k.registers_per_thread = 32;
 }
@@ -106,7 +136,8 @@ void append_walk(trace::Trace& trace, const StreamShape& s, const std::vector<in
     constexpr int kUnroll = 4;
     trace::Kernel k;
     k.name = k.op = op;
-    const std::int64_t ctas = std::min<std::int64_t>(s.sms * s.ctas_per_sm, s.shared ? s.sms * s.ctas_per_sm : blocks);
+    const std::int64_t slots = static_cast<std::int64_t>(s.sms.size()) * s.ctas_per_sm;
+    const std::int64_t ctas = s.shared ? slots : std::min(slots, blocks);
     k.work.extent = {1, 1, ctas, 1};
     k.ctas = ctas;
     const std::int64_t share = s.shared ? blocks : ceil_div(blocks, ctas);

@@ -57,7 +57,7 @@ inline Trace ring_read(const RingRead& r) {
     k.name = "ring_read";
     k.op = "read";
     k.ctas = r.ctas;
-    k.max_sms = r.max_sms;
+    for (int sm = 0; sm < r.max_sms; ++sm) k.sms.push_back(sm);
     k.work.extent = {1, 1, r.ctas, 1};
     k.registers_per_thread = 32;
     const bool plain = r.path != trace::LoadPath::tma;
@@ -90,7 +90,7 @@ inline Trace chase(std::int64_t bytes, std::int64_t stride, std::int64_t accesse
     Kernel k;
     k.name = "chase";
     k.op = "pointer_chase";
-    k.only_sm = sm;
+    k.sms = {sm};
     k.registers_per_thread = 32;
     Step s = step(StepKind::chase);
     s.tensor = tensor;

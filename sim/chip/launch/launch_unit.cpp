@@ -89,9 +89,8 @@ void LaunchUnit::make_ready(std::size_t kernel, std::int64_t at_ps) {
 
 bool LaunchUnit::fits(const Program& p, int sm) const {
     const Resources& r = free_[static_cast<std::size_t>(sm)];
-    const trace::Kernel& k = *p.kernel;
-    if (k.only_sm >= 0 && sm != k.only_sm) return false;
-    if (k.max_sms > 0 && sm >= k.max_sms) return false;
+    const auto& allowed = p.kernel->sms;
+    if (!allowed.empty() && std::find(allowed.begin(), allowed.end(), sm) == allowed.end()) return false;
     const int resident = wiring_.device.sm.max_ctas - r.ctas;
     return resident < p.ctas_per_sm && r.threads >= p.threads && r.warps >= p.warps && r.registers >= p.registers && r.smem_bytes >= p.smem_bytes && !r.free_slots.empty();
 }

@@ -396,7 +396,7 @@ void Sm::chase_access(Cta& cta, int slot, int role_index, RoleState& role, const
         return;
     }
     Chunk chunk{};
-    locate(chunk, address, static_cast<std::uint32_t>(device_.l2.sector_bytes));
+    locate(chunk, address, static_cast<std::uint32_t>(shape.access_bytes));
     chunk.access = Access::read;
     chunk.copies = 1;
     chunk.sm = static_cast<std::uint8_t>(index_);

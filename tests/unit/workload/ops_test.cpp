@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "device/floorplan.h"
 #include "device/reader.h"
 #include "trace/check.h"
 #include "unit/workload/walk.h"
@@ -64,7 +65,23 @@ TEST(Stream, PassesAreCountedAfterAWarmUp) {
 TEST(Stream, SharedMeansThatEveryCtaReadsAll) {
     const trace::Trace t = build("read bytes=262144 shared=1 ctas_per_sm=1 sms=4");
     expect_once(t, t.kernels[0], StepKind::load, "in0", 4);
-    EXPECT_EQ(t.kernels[0].max_sms, 4);
+    EXPECT_EQ(t.kernels[0].sms, (std::vector<int>{0, 1, 2, 3}));
+}
+
+TEST(Stream, PlacementFollowsTheFloorplan) {
+    const device::Floorplan plan(h100());
+    const auto pair = build("read bytes=262144 sms=2 within=gpc").kernels[0].sms;
+    EXPECT_EQ(plan.tpc_of_sm(pair.at(0)), plan.tpc_of_sm(pair.at(1)));
+    const auto six = build("read bytes=262144 sms=6 within=gpc").kernels[0].sms;
+    for (const int sm : six) EXPECT_EQ(plan.cpc_of_sm(sm), plan.cpc_of_sm(six[0]));
+    const auto nine = build("write bytes=262144 sms=9 within=gpc_tpcs").kernels[0].sms;
+    std::set<int> tpcs;
+    for (const int sm : nine) {
+        tpcs.insert(plan.tpc_of_sm(sm));
+        EXPECT_EQ(plan.gpc_of_sm(sm), plan.gpc_of_sm(nine[0]));
+    }
+    EXPECT_EQ(tpcs.size(), 9U);
+    EXPECT_NE(refusal("read bytes=262144 sms=19 within=gpc").find("18"), std::string::npos);
 }
 
 TEST(Stream, Refusals) {
