@@ -20,6 +20,7 @@ Wiring::Wiring(const device::Device& d)
     for (int sm = 0; sm < sms; ++sm) {
         sm_gpc.push_back(floorplan.gpc_of_sm(sm));
         sm_tpc.push_back(floorplan.tpc_of_sm(sm));
+        sm_cpc.push_back(floorplan.cpc_of_sm(sm));
         sm_partition.push_back(floorplan.partition_of_sm(sm));
         const int crossbar = floorplan.id(NodeKind::crossbar, sm_partition.back());
         sm_to_crossbar_ps.push_back(floorplan.latency(floorplan.id(NodeKind::sm, sm), crossbar).count);

@@ -22,7 +22,7 @@ struct Wiring {
     Clock sm_clock, l2_clock;
 
     // By SM.
-    std::vector<int> sm_gpc, sm_tpc, sm_partition;
+    std::vector<int> sm_gpc, sm_cpc, sm_tpc, sm_partition;
     std::vector<std::int64_t> sm_to_crossbar_ps;  ///< to the crossbar of its own half
     // By slice (chip-wide number).
     std::vector<int> slice_partition, slice_index, slice_controller, slice_stack;

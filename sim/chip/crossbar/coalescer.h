@@ -1,4 +1,4 @@
-// Joins read requests of the SMs of one GPC: a request for bytes that another SM of the GPC already waits for does not
+// Joins read requests of the SMs of one CPC: a request for bytes that another SM of the CPC already waits for does not
 // travel; it is answered by the same response. Direct-mapped by address; an entry lives as long as its leader is away.
 #pragma once
 

@@ -16,7 +16,8 @@ Crossbar::Crossbar(const sc_core::sc_module_name& name, Shared& shared, int half
     for (auto* ports : {&sm_up_, &sm_down_}) ports->resize(sms);
     for (auto* ports : {&tpc_up_, &tpc_down_}) ports->resize(tpcs);
     for (auto* ports : {&gpc_up_, &gpc_down_}) ports->resize(gpcs);
-    coalescers_.assign(gpcs, Coalescer(wiring_.device.crossbar.coalescer_entries));
+    const auto cpcs = static_cast<std::size_t>(1 + *std::max_element(wiring_.sm_cpc.begin(), wiring_.sm_cpc.end()));
+    coalescers_.assign(cpcs, Coalescer(wiring_.device.crossbar.coalescer_entries));
     const auto slices = wiring_.partition_slices[static_cast<std::size_t>(half)].size();
     credits_.assign(slices, wiring_.device.l2.requests_per_slice);
     waiting_.resize(slices);
@@ -51,7 +52,7 @@ void Crossbar::accept(std::uint32_t index, std::int64_t now_ps) {
     chunk.followers = kNone;
     const auto at_ps = static_cast<std::int64_t>(pass_up(chunk, now_ps));
     if (chunk.access == Access::read && chunk.copies == 1) {
-        auto& coalescer = coalescers_[static_cast<std::size_t>(wiring_.sm_gpc[chunk.sm])];
+        auto& coalescer = coalescers_[static_cast<std::size_t>(wiring_.sm_cpc[chunk.sm])];
         const std::uint32_t leader = coalescer.find_or_lead(shared_.chunks, index);
         if (leader != kNone) {
             chunk.followers = shared_.chunks[leader].followers;
@@ -95,7 +96,7 @@ void Crossbar::answer(std::uint32_t index, std::int64_t now_ps) {
     const auto gpc = static_cast<std::size_t>(wiring_.sm_gpc[chunk.sm]);
     const bool read = chunk.access == Access::read;
     const double bytes = read ? chunk.bytes : header_bytes_;
-    if (read && chunk.copies == 1) coalescers_[gpc].forget(shared_.chunks, index);
+    if (read && chunk.copies == 1) coalescers_[static_cast<std::size_t>(wiring_.sm_cpc[chunk.sm])].forget(shared_.chunks, index);
     const double begin = gpc_down_[gpc].reserve(static_cast<double>(now_ps), bytes * wiring_.gpc_port_down);
     if (read) gpc_down_bytes_[gpc] += chunk.bytes;
     for (std::uint32_t each = index; each != kNone;) {
