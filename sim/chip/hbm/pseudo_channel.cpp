@@ -1,5 +1,7 @@
 #include "chip/hbm/pseudo_channel.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <bit>
 #include <string>
@@ -118,8 +120,16 @@ void PseudoChannel::decide_at(Clk now, std::vector<DramCompletion>& done) {
 void PseudoChannel::advance(Ps until, std::vector<DramCompletion>& done) {
     const Clk limit = timing_.edge_at(static_cast<double>(until.count));
     if (next_ >= limit) return;
-    for (;;) {
+    constexpr int kMostAtOnce = 1 << 16;  // more decisions than a full queue could need
+    Clk clock = -1;
+    for (int at_once = 0;; ++at_once) {
         const Clk work = next_work();
+        if (work > clock) {
+            clock = work;
+            at_once = 0;
+        } else if (at_once > kMostAtOnce) {
+            throw ModelError(fmt::format("a pseudo-channel decides without end at clock {}, {} read and {} write bursts waiting", now_, waiting_bursts_[kRead], waiting_bursts_[kWrite]));
+        }
         if (work >= limit) {
             next_ = work;
             return;
