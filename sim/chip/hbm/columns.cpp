@@ -71,7 +71,7 @@ void PseudoChannel::plan_hop(Clk not_after) {
     if (second == kNeverClk) return;
     // What the last change of SID was made for has sent a burst by then: two SIDs that are ready at one clock must not
     // take the bus from each other for ever.
-    const Clk at = std::max(second, bus_.sid_since() + timing_.pitch);
+    const Clk at = std::max(second, bus_.sid_since() + 1);
     if (at + timing_.pitch >= not_after) return;  // two changes of SID cost less than a pitch
     column_.at = at;
     column_.bank = bank;
