@@ -37,20 +37,20 @@ struct TileLifetime {
 struct Counters {
     std::uint64_t dram_read_bytes = 0, dram_write_bytes = 0;
     std::uint64_t dram_row_hits = 0, dram_row_misses = 0, dram_row_conflicts = 0, dram_activates = 0;
-    std::uint64_t l2_read_bytes = 0, l2_write_bytes = 0;        ///< asked of L2 by SMs (after coalescing)
-    std::uint64_t l2_hit_bytes = 0;                             ///< of the reads: found in the SM's own half
-    std::uint64_t l2_near_bytes = 0, l2_far_bytes = 0;          ///< of the reads: by home partition
-    std::uint64_t l2_far_hit_bytes = 0;                         ///< missed near, found at the far home
-    std::uint64_t l2_coalesced_bytes = 0;                       ///< joined another SM's request before the slices
+    std::uint64_t l2_read_bytes = 0, l2_write_bytes = 0;  ///< asked of L2 by SMs (after coalescing)
+    std::uint64_t l2_hit_bytes = 0;                       ///< of the reads: found in the SM's own half
+    std::uint64_t l2_near_bytes = 0, l2_far_bytes = 0;    ///< of the reads: by home partition
+    std::uint64_t l2_far_hit_bytes = 0;                   ///< missed near, found at the far home
+    std::uint64_t l2_coalesced_bytes = 0;                 ///< joined another SM's request before the slices
     std::uint64_t l2_writeback_bytes = 0;
-    std::uint64_t link_bytes = 0;                               ///< over the link between the halves
-    std::uint64_t sm_read_bytes = 0, sm_write_bytes = 0;        ///< delivered to SMs; sent by SMs
-    std::uint64_t multicast_bytes = 0;                          ///< of sm_read: delivered by multicast copies
-    std::uint64_t smem_bytes = 0;                               ///< moved by shared memory
-    double tensor_busy_ps = 0;                                  ///< summed over SMs
+    std::uint64_t link_bytes = 0;                         ///< over the link between the halves
+    std::uint64_t sm_read_bytes = 0, sm_write_bytes = 0;  ///< delivered to SMs; sent by SMs
+    std::uint64_t multicast_bytes = 0;                    ///< of sm_read: delivered by multicast copies
+    std::uint64_t smem_bytes = 0;                         ///< moved by shared memory
+    double tensor_busy_ps = 0;                            ///< summed over SMs
     double vector_busy_ps = 0, sfu_busy_ps = 0, smem_busy_ps = 0;
-    double wait_data_ps = 0;     ///< consumers waiting on a full barrier, per SM with work, summed
-    double sm_active_ps = 0;     ///< SMs with at least one CTA, summed
+    double wait_data_ps = 0;  ///< consumers waiting on a full barrier, per SM with work, summed
+    double sm_active_ps = 0;  ///< SMs with at least one CTA, summed
     std::uint64_t ctas = 0;
     HbmTime hbm;
     TileLifetime life;
@@ -62,12 +62,12 @@ struct Counters {
 /// One kernel's life. Phases: [ready, first_cta) the launch gap; [first_cta, first_data) ramp-up;
 /// [first_data, drain) steady; [drain, end) tail. Counters are cumulative at each boundary.
 struct KernelObservation {
-    std::size_t kernel = 0;  ///< index in the trace
-    Ps ready;                ///< the previous kernel had completed (or the run began)
-    Ps first_cta;            ///< first CTA dispatched
-    Ps first_data;           ///< first tile landed in an SM (end if it loads nothing)
-    Ps drain;                ///< first SM with nothing left to start
-    Ps end;                  ///< last CTA retired and its writes visible
+    std::size_t kernel = 0;        ///< index in the trace
+    Ps ready;                      ///< the previous kernel had completed (or the run began)
+    Ps first_cta;                  ///< first CTA dispatched
+    Ps first_data;                 ///< first tile landed in an SM (end if it loads nothing)
+    Ps drain;                      ///< first SM with nothing left to start
+    Ps end;                        ///< last CTA retired and its writes visible
     std::array<Counters, 5> at{};  ///< cumulative, at those five moments
 };
 
@@ -76,7 +76,7 @@ struct TimelineSpan {
     enum class Track : std::uint8_t { cta, tma, tensor, vector, wait };
     int sm;
     Track track;
-    int lane;            ///< CTA slot, ring stage or warpgroup
+    int lane;  ///< CTA slot, ring stage or warpgroup
     std::uint32_t kernel;
     std::array<int, 4> tile{};  ///< work item coordinates
     Ps begin, end;
@@ -84,7 +84,7 @@ struct TimelineSpan {
 
 /// Per-part sums for the heat map and the conservation check.
 struct PartTraffic {
-    std::string name;         ///< the floorplan's node name
+    std::string name;  ///< the floorplan's node name
     std::uint64_t bytes_in = 0, bytes_out = 0, bytes_held = 0;
 };
 
@@ -96,22 +96,22 @@ struct ChannelObservation {
 
 /// Latency of a chase, or of one load's route, itemised.
 struct ChaseObservation {
-    double mean_cycles = 0;   ///< per access, SM clock
+    double mean_cycles = 0;  ///< per access, SM clock
     double p10_cycles = 0, p50_cycles = 0, p75_cycles = 0, p90_cycles = 0;
     std::uint64_t accesses = 0;
 };
 
 struct Observations {
-    Ps end;                                   ///< when the last kernel completed
+    Ps end;  ///< when the last kernel completed
     std::vector<KernelObservation> kernels;
     Counters total;
     std::vector<ChannelObservation> channels;
     std::vector<PartTraffic> parts;
     std::vector<TimelineSpan> timeline;
     ChaseObservation chase;
-    std::uint64_t events = 0;                 ///< messages processed by the parts
-    std::uint64_t activations = 0;            ///< SystemC method activations
-    std::uint64_t lines = 0;                  ///< 128-byte lines delivered to SMs or written by them
+    std::uint64_t events = 0;       ///< messages processed by the parts
+    std::uint64_t activations = 0;  ///< SystemC method activations
+    std::uint64_t lines = 0;        ///< 128-byte lines delivered to SMs or written by them
 };
 
 }  // namespace memwall

@@ -1,4 +1,5 @@
-// A first-in-first-out queue over one block of memory that grows by doubling and never shrinks: no allocation once warm.
+// A first-in-first-out queue over one block of memory that grows by doubling and never shrinks: no allocation once
+// warm.
 #pragma once
 
 #include <cstddef>

@@ -35,7 +35,9 @@ struct Ps {
 /// Later than anything that happens.
 inline constexpr Ps kNever{std::numeric_limits<std::int64_t>::max()};
 
-constexpr Ps from_ns(double ns) { return {static_cast<std::int64_t>(ns * 1e3 + (ns < 0 ? -0.5 : 0.5))}; }
+constexpr Ps from_ns(double ns) {
+    return {static_cast<std::int64_t>(ns * 1e3 + (ns < 0 ? -0.5 : 0.5))};
+}
 
 /// A clock domain: converts between its cycles and picoseconds. Conversions of a span round to the nearest picosecond,
 /// so that an error does not accumulate over many cycles.

@@ -1,9 +1,10 @@
 // Which partition, slice, pseudo-channel, page and burst an address belongs to.
 //
-// Measured on H100 (side-aware copy experiments, mask 0xB3000): the parity of some address bits names the home partition,
-// in granules of 4 KiB. Which slice and channel inside a partition is not published; ours is a permutation that works for
-// any slice count: granules of a partition are numbered, the low bits of the number are XORed with a hash of the rest
-// (so that power-of-two strides do not camp on one slice), and the number is then split by remainder and quotient.
+// Measured on H100 (side-aware copy experiments, mask 0xB3000): the parity of some address bits names the home
+// partition, in granules of 4 KiB. Which slice and channel inside a partition is not published; ours is a permutation
+// that works for any slice count: granules of a partition are numbered, the low bits of the number are XORed with a
+// hash of the rest (so that power-of-two strides do not camp on one slice), and the number is then split by remainder
+// and quotient.
 #pragma once
 
 #include <array>
@@ -14,9 +15,9 @@
 namespace memwall::chip {
 
 struct Place {
-    std::uint8_t partition;    ///< home
-    std::uint16_t index;       ///< slice within the partition
-    std::uint32_t row;         ///< granule number within the slice
+    std::uint8_t partition;  ///< home
+    std::uint16_t index;     ///< slice within the partition
+    std::uint32_t row;       ///< granule number within the slice
 };
 
 class AddressMap {
@@ -24,10 +25,12 @@ public:
     explicit AddressMap(const device::Device& device);
 
     [[nodiscard]] Place place(std::uint64_t address) const {
-        const std::uint64_t number = (address >> pair_shift_ << half_shift_) | ((address >> granule_shift_) & half_mask_);
+        const std::uint64_t number =
+            (address >> pair_shift_ << half_shift_) | ((address >> granule_shift_) & half_mask_);
         const std::uint64_t mixed = number ^ (mix(number >> 6) & 63);
         const auto row = static_cast<std::uint32_t>((static_cast<Wide>(mixed) * reciprocal_) >> 64);
-        return {static_cast<std::uint8_t>(home(address)), static_cast<std::uint16_t>(mixed - static_cast<std::uint64_t>(row) * slices_), row};
+        return {static_cast<std::uint8_t>(home(address)),
+                static_cast<std::uint16_t>(mixed - static_cast<std::uint64_t>(row) * slices_), row};
     }
     [[nodiscard]] int home(std::uint64_t address) const { return __builtin_parityll(address & home_mask_); }
 
@@ -63,10 +66,10 @@ private:
     std::uint64_t home_mask_;
     int granule_shift_;
     int sector_shift_;
-    int pair_shift_;           // a pair of home granules: one in each partition
-    int half_shift_;           // interleave granules in a home granule, as a shift
+    int pair_shift_;  // a pair of home granules: one in each partition
+    int half_shift_;  // interleave granules in a home granule, as a shift
     std::uint64_t half_mask_;
-    std::uint64_t slices_;     // of one partition
+    std::uint64_t slices_;  // of one partition
     std::uint64_t reciprocal_;
     int channels_per_slice_;
     std::uint32_t piece_sectors_;

@@ -53,7 +53,8 @@ private:
     std::vector<std::unique_ptr<HbmStack>> stacks_;
 };
 
-Chip::Chip(const device::Device& device, const trace::Trace& trace, const RunOptions& options) : shared_(device), options_(options) {
+Chip::Chip(const device::Device& device, const trace::Trace& trace, const RunOptions& options)
+    : shared_(device), options_(options) {
     bench_.trace = &trace;
     for (std::size_t k = 0; k < trace.kernels.size(); ++k) bench_.programs.push_back(compile(trace, k, device));
     // The cluster network and the launch unit are paths between parts as well.
@@ -65,7 +66,8 @@ Chip::Chip(const device::Device& device, const trace::Trace& trace, const RunOpt
         bench_.timeline = &timeline_;
         bench_.watched.assign(static_cast<std::size_t>(device.sms()), false);
         for (const int sm : options.timeline_sms.empty() ? std::vector<int>{0, 1, 2} : options.timeline_sms) {
-            if (sm < 0 || sm >= device.sms()) throw InputError("timeline", fmt::format("SM {}", sm), fmt::format("0 to {}", device.sms() - 1));
+            if (sm < 0 || sm >= device.sms())
+                throw InputError("timeline", fmt::format("SM {}", sm), fmt::format("0 to {}", device.sms() - 1));
             bench_.watched[static_cast<std::size_t>(sm)] = true;
         }
     }
@@ -76,13 +78,18 @@ void Chip::build() {
     const device::Device& device = shared_.wiring.device;
     std::uint32_t id = 1;
     launch_ = std::make_unique<LaunchUnit>(sc_core::sc_module_name("launch"), shared_, bench_, id++);
-    for (int sm = 0; sm < device.sms(); ++sm) sms_.push_back(std::make_unique<Sm>(sc_core::sc_module_name(fmt::format("sm{}", sm).c_str()), shared_, bench_, sm, id++));
+    for (int sm = 0; sm < device.sms(); ++sm)
+        sms_.push_back(
+            std::make_unique<Sm>(sc_core::sc_module_name(fmt::format("sm{}", sm).c_str()), shared_, bench_, sm, id++));
     for (int half = 0; half < 2; ++half) {
-        crossbars_.push_back(std::make_unique<Crossbar>(sc_core::sc_module_name(fmt::format("crossbar{}", half).c_str()), shared_, half, id++));
-        partitions_.push_back(std::make_unique<L2Partition>(sc_core::sc_module_name(fmt::format("l2_{}", half).c_str()), shared_, pools_, half, id++));
+        crossbars_.push_back(std::make_unique<Crossbar>(
+            sc_core::sc_module_name(fmt::format("crossbar{}", half).c_str()), shared_, half, id++));
+        partitions_.push_back(std::make_unique<L2Partition>(sc_core::sc_module_name(fmt::format("l2_{}", half).c_str()),
+                                                            shared_, pools_, half, id++));
     }
     for (int stack = 0; stack < device.hbm.stacks; ++stack) {
-        stacks_.push_back(std::make_unique<HbmStack>(sc_core::sc_module_name(fmt::format("hbm{}", stack).c_str()), shared_, pools_, stack, id++));
+        stacks_.push_back(std::make_unique<HbmStack>(sc_core::sc_module_name(fmt::format("hbm{}", stack).c_str()),
+                                                     shared_, pools_, stack, id++));
     }
     std::vector<Sm*> sms;
     for (auto& sm : sms_) sms.push_back(sm.get());
@@ -115,9 +122,11 @@ void Chip::advance() {
         return;
     }
     while (sc_core::sc_pending_activity()) {
-        sc_core::sc_start(sc_core::sc_time::from_value(static_cast<sc_dt::uint64>(kSlicePs)), sc_core::SC_EXIT_ON_STARVATION);
+        sc_core::sc_start(sc_core::sc_time::from_value(static_cast<sc_dt::uint64>(kSlicePs)),
+                          sc_core::SC_EXIT_ON_STARVATION);
         const auto& kernels = launch_->kernels();
-        const auto done = static_cast<std::size_t>(std::count_if(kernels.begin(), kernels.end(), [](const auto& k) { return k.end.count > 0; }));
+        const auto done = static_cast<std::size_t>(
+            std::count_if(kernels.begin(), kernels.end(), [](const auto& k) { return k.end.count > 0; }));
         options_.progress(done, Ps{static_cast<std::int64_t>(sc_core::sc_time_stamp().value())});
     }
 }
@@ -134,25 +143,31 @@ void Chip::check_finished() const {
     if (!launch_->finished()) {
         std::vector<std::string> lines;
         launch_->describe_waits(lines);
-        for (const auto& crossbar : crossbars_) lines.push_back(fmt::format("{}: {} requests unanswered", crossbar->name(), crossbar->held()));
+        for (const auto& crossbar : crossbars_)
+            lines.push_back(fmt::format("{}: {} requests unanswered", crossbar->name(), crossbar->held()));
         for (const auto& partition : partitions_) lines.push_back(partition->describe_held());
         for (const auto& stack : stacks_) {
             if (stack->held() > 0) lines.push_back(fmt::format("{}: {} runs inside", stack->name(), stack->held()));
         }
         for (const auto& sm : sms_) sm->describe_waits(lines);
         constexpr std::size_t kShown = 12;
-        std::string text = fmt::format("the simulated machine deadlocked at {:.3f} us:", static_cast<double>(sc_core::sc_time_stamp().value()) * 1e-6);
+        std::string text = fmt::format("the simulated machine deadlocked at {:.3f} us:",
+                                       static_cast<double>(sc_core::sc_time_stamp().value()) * 1e-6);
         for (std::size_t i = 0; i < std::min(lines.size(), kShown); ++i) text += "\n  " + lines[i];
         if (lines.size() > kShown) text += fmt::format("\n  and {} more", lines.size() - kShown);
         throw ModelError(text);
     }
     for (const auto& sm : sms_) sm->check_empty();
     for (const auto& crossbar : crossbars_) {
-        if (crossbar->held() != 0) throw ModelError(fmt::format("{}: conservation broken: {} requests unanswered", crossbar->name(), crossbar->held()));
+        if (crossbar->held() != 0)
+            throw ModelError(
+                fmt::format("{}: conservation broken: {} requests unanswered", crossbar->name(), crossbar->held()));
     }
     for (const auto& partition : partitions_) partition->check_empty();
     for (const auto& stack : stacks_) stack->check_empty();
-    if (shared_.chunks.in_use() != 0) throw ModelError(fmt::format("conservation broken: {} chunks are still inside the chip", shared_.chunks.in_use()));
+    if (shared_.chunks.in_use() != 0)
+        throw ModelError(
+            fmt::format("conservation broken: {} chunks are still inside the chip", shared_.chunks.in_use()));
 }
 
 Observations Chip::report() const {
@@ -168,7 +183,9 @@ Observations Chip::report() const {
     auto samples = bench_.chase_samples;
     if (!samples.empty()) {
         std::sort(samples.begin(), samples.end());
-        const auto at = [&](double q) { return samples[static_cast<std::size_t>(q * static_cast<double>(samples.size() - 1))]; };
+        const auto at = [&](double q) {
+            return samples[static_cast<std::size_t>(q * static_cast<double>(samples.size() - 1))];
+        };
         double sum = 0;
         for (const double sample : samples) sum += sample;
         out.chase = {sum / static_cast<double>(samples.size()), at(0.1), at(0.5), at(0.75), at(0.9), samples.size()};
@@ -189,7 +206,8 @@ void Chip::report_parts(Observations& out) const {
         }
         out.parts.push_back(traffic);
     }
-    for (const auto& partition : partitions_) out.parts.insert(out.parts.end(), partition->traffic().begin(), partition->traffic().end());
+    for (const auto& partition : partitions_)
+        out.parts.insert(out.parts.end(), partition->traffic().begin(), partition->traffic().end());
     for (const auto& stack : stacks_) out.parts.push_back(stack->traffic());
 }
 

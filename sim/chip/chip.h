@@ -1,7 +1,7 @@
 // How the rooms are joined: the only file that knows all of them.
 //
-// simulate() builds a chip from a device description, runs a trace on it to the end and reports what it saw. Same device,
-// same trace: bit-identical observations.
+// simulate() builds a chip from a device description, runs a trace on it to the end and reports what it saw. Same
+// device, same trace: bit-identical observations.
 #pragma once
 
 #include <functional>
@@ -22,8 +22,8 @@ struct RunOptions {
     std::int64_t step_ps = 0;
 };
 
-/// Throws ModelError when the machine deadlocks (who waits for what) or a part lost a byte, InputError when a kernel does
-/// not fit the device.
+/// Throws ModelError when the machine deadlocks (who waits for what) or a part lost a byte, InputError when a kernel
+/// does not fit the device.
 Observations simulate(const device::Device& device, const trace::Trace& trace, const RunOptions& options = {});
 
 }  // namespace memwall::chip

@@ -16,16 +16,16 @@ enum class Access : std::uint8_t { read, write, reduce };
 struct alignas(32) Chunk {
     std::uint64_t address : 48;  ///< of the first byte
     std::uint64_t bytes : 16;    ///< useful bytes asked for, all in one granule
-    std::uint32_t followers;  ///< chunks that joined it in the coalescer
-    std::uint32_t entered;    ///< the room where it is now: ps, modulo 2^32 (4.3 ms, longer than anything waits)
-    std::uint16_t cluster;    ///< multicast: the cluster whose CTAs all receive it
+    std::uint32_t followers;     ///< chunks that joined it in the coalescer
+    std::uint32_t entered;       ///< the room where it is now: ps, modulo 2^32 (4.3 ms, longer than anything waits)
+    std::uint16_t cluster;       ///< multicast: the cluster whose CTAs all receive it
     // Where it belongs in its SM: CTA slot, ring and stage (see sm/cta.h), the role that stores it.
     std::uint8_t cta, stage, role;
-    std::uint8_t sm;          ///< who asked
-    std::uint8_t slice;       ///< slice of the asker's partition that serves it
-    std::uint8_t lines;       ///< 128-byte requests that it stands for
-    std::uint8_t waiting;     ///< fills that it still waits for in a slice
-    std::uint8_t copies;      ///< SMs it is delivered to (multicast)
+    std::uint8_t sm;       ///< who asked
+    std::uint8_t slice;    ///< slice of the asker's partition that serves it
+    std::uint8_t lines;    ///< 128-byte requests that it stands for
+    std::uint8_t waiting;  ///< fills that it still waits for in a slice
+    std::uint8_t copies;   ///< SMs it is delivered to (multicast)
     std::uint8_t ring : 4;
     std::uint8_t multicast_base : 4;
     std::uint8_t multicast_stride : 4;  ///< ranks base + i * stride

@@ -21,7 +21,8 @@ void settle(std::vector<WaitingMessage>& messages) {
 
 void Mailbox::push_distant(std::int64_t tick, const WaitingMessage& message) {
     distant_.push_back({tick, message});
-    std::push_heap(distant_.begin(), distant_.end(), [](const Distant& a, const Distant& b) { return a.tick > b.tick; });
+    std::push_heap(distant_.begin(), distant_.end(),
+                   [](const Distant& a, const Distant& b) { return a.tick > b.tick; });
 }
 
 void Mailbox::take(MessagePool& pool, std::int64_t tick, std::vector<WaitingMessage>& out) {
@@ -31,7 +32,8 @@ void Mailbox::take(MessagePool& pool, std::int64_t tick, std::vector<WaitingMess
     occupied_[slot >> 6] &= ~(1ULL << (slot & 63));
     while (!distant_.empty() && distant_.front().tick <= tick) {
         out.push_back(distant_.front().message);
-        std::pop_heap(distant_.begin(), distant_.end(), [](const Distant& a, const Distant& b) { return a.tick > b.tick; });
+        std::pop_heap(distant_.begin(), distant_.end(),
+                      [](const Distant& a, const Distant& b) { return a.tick > b.tick; });
         distant_.pop_back();
     }
 }
@@ -58,14 +60,18 @@ void sort_window(std::vector<WaitingMessage>& messages, std::vector<WaitingMessa
     constexpr std::size_t kFew = 16, kMostBins = 512;
     const std::size_t count = messages.size();
     if (count > kFew) {
-        // Due times of a busy part lie densely in its window: a counting sort into about as many bins as there are messages
-        // leaves next to nothing to settle.
+        // Due times of a busy part lie densely in its window: a counting sort into about as many bins as there are
+        // messages leaves next to nothing to settle.
         const auto width = std::bit_width(static_cast<std::uint64_t>(step_ps - 1));
         const auto wanted = std::bit_width(std::min(count, kMostBins) - 1);
-        const int shift = WaitingMessage::kOrderBits + WaitingMessage::kKindBits + std::max(0, static_cast<int>(width) - static_cast<int>(wanted));
+        const int shift = WaitingMessage::kOrderBits + WaitingMessage::kKindBits +
+                          std::max(0, static_cast<int>(width) - static_cast<int>(wanted));
         std::uint32_t first[kMostBins + 1] = {};
         for (const WaitingMessage& m : messages) ++first[(m.key >> shift) + 1];
-        const auto bins = static_cast<std::size_t>(static_cast<std::uint64_t>(step_ps - 1) << (WaitingMessage::kOrderBits + WaitingMessage::kKindBits) >> shift) + 1;
+        const auto bins = static_cast<std::size_t>(static_cast<std::uint64_t>(step_ps - 1)
+                                                       << (WaitingMessage::kOrderBits + WaitingMessage::kKindBits) >>
+                                                   shift) +
+                          1;
         for (std::size_t i = 1; i < bins; ++i) first[i] += first[i - 1];
         scratch.resize(count);
         for (const WaitingMessage& m : messages) scratch[first[m.key >> shift]++] = m;

@@ -14,8 +14,8 @@
 
 namespace memwall::chip {
 
-/// What one part tells another, or itself. `kind` is the receiver's own enumeration, less than 16; payload and arg are its
-/// business.
+/// What one part tells another, or itself. `kind` is the receiver's own enumeration, less than 16; payload and arg are
+/// its business.
 struct Message {
     std::int64_t due_ps;
     std::uint32_t order;  ///< sender << 20 | the sender's sequence number
@@ -37,13 +37,15 @@ struct WaitingMessage {
     WaitingMessage(const Message& message, std::int64_t window_begin_ps)
         : key(static_cast<std::uint64_t>(message.due_ps - window_begin_ps) << (kOrderBits + kKindBits) |
               static_cast<std::uint64_t>(message.order) << kKindBits | message.kind),
-          payload(message.payload), arg(message.arg) {}
+          payload(message.payload),
+          arg(message.arg) {}
 
-    [[nodiscard]] std::uint32_t offset_ps() const { return static_cast<std::uint32_t>(key >> (kOrderBits + kKindBits)); }
+    [[nodiscard]] std::uint32_t offset_ps() const {
+        return static_cast<std::uint32_t>(key >> (kOrderBits + kKindBits));
+    }
     [[nodiscard]] std::uint32_t kind() const { return static_cast<std::uint32_t>(key & ((1U << kKindBits) - 1)); }
     [[nodiscard]] Message message(std::int64_t window_begin_ps) const {
-        return {window_begin_ps + offset_ps(), static_cast<std::uint32_t>(key >> kKindBits), payload, arg,
-                kind()};
+        return {window_begin_ps + offset_ps(), static_cast<std::uint32_t>(key >> kKindBits), payload, arg, kind()};
     }
 };
 static_assert(sizeof(WaitingMessage) == 16);
@@ -57,8 +59,8 @@ struct LaneMessage {
     [[nodiscard]] Message message() const { return {due_ps, order, payload, 0, 0}; }
 };
 
-/// Messages on their way, of the whole chip: blocks of a few messages for one part and window, in a flat pool whose last
-/// freed block is the next one used, so that what is in flight stays in the host's cache.
+/// Messages on their way, of the whole chip: blocks of a few messages for one part and window, in a flat pool whose
+/// last freed block is the next one used, so that what is in flight stays in the host's cache.
 class MessagePool {
 public:
     static constexpr std::uint32_t kNone = 0xFFFFFFFF;
@@ -110,7 +112,8 @@ private:
     std::uint32_t free_ = kNone;
 };
 
-/// Messages of one part by the window in which they are due: a ring of lists, and a heap for what lies beyond its horizon.
+/// Messages of one part by the window in which they are due: a ring of lists, and a heap for what lies beyond its
+/// horizon.
 class Mailbox {
 public:
     static constexpr std::int64_t kHorizon = 128;  // windows: 2.5 us at a step of 20 ns, several DRAM round trips

@@ -15,11 +15,13 @@ Part::Part(const sc_core::sc_module_name& name, Grid& grid, std::uint32_t id)
 
 void Part::refuse(const Message& message) const {
     if (grid_.tick_of(message.due_ps) > grid_.tick) {
-        throw ModelError(fmt::format("{}: a message in a lane is due at {} ps, before its predecessor at {} ps", name(), message.due_ps, lane_last_ps_));
+        throw ModelError(fmt::format("{}: a message in a lane is due at {} ps, before its predecessor at {} ps", name(),
+                                     message.due_ps, lane_last_ps_));
     }
-    throw ModelError(fmt::format("{}: a message is due at {} ps, inside the window in progress (it ends at {} ps): a path "
-                                 "is shorter than the lookahead",
-                                 name(), message.due_ps, (grid_.tick + 1) * grid_.step_ps()));
+    throw ModelError(
+        fmt::format("{}: a message is due at {} ps, inside the window in progress (it ends at {} ps): a path "
+                    "is shorter than the lookahead",
+                    name(), message.due_ps, (grid_.tick + 1) * grid_.step_ps()));
 }
 
 void Part::post(std::int64_t due_ps, std::uint32_t kind, std::uint32_t payload, std::uint32_t arg) {
@@ -40,7 +42,9 @@ Message Part::take_local() {
     return message;
 }
 
-void Part::wake_at(std::int64_t due_ps) { asked_tick_ = std::min(asked_tick_, std::max(grid_.tick_of(due_ps), tick_ + 1)); }
+void Part::wake_at(std::int64_t due_ps) {
+    asked_tick_ = std::min(asked_tick_, std::max(grid_.tick_of(due_ps), tick_ + 1));
+}
 
 void Part::open_window() {
     ++grid_.activations;
@@ -73,4 +77,6 @@ void Part::notify(std::int64_t tick) {
 }  // namespace memwall::chip
 
 /// SystemC's library wants one; memwall elaborates its chips itself and never calls it.
-int sc_main(int, char*[]) { return 1; }
+int sc_main(int, char*[]) {
+    return 1;
+}

@@ -26,7 +26,7 @@ namespace memwall::chip {
 /// The grid that all parts share.
 struct Grid {
     std::int64_t lookahead_ps = 20'000;  ///< no path between two parts is shorter; the step is at most this
-    std::int64_t tick = 0;  ///< the window in progress
+    std::int64_t tick = 0;               ///< the window in progress
     MessagePool pool;
     std::uint64_t activations = 0;
     std::uint64_t messages = 0;
@@ -42,9 +42,10 @@ struct Grid {
     /// The window that contains `at_ps`, which is not before the one in progress.
     [[nodiscard]] std::int64_t tick_of(std::int64_t at_ps) const {
         const std::int64_t ahead = at_ps - tick * step_ps_;
-        // Nearly always a few windows away. The product is exact enough there: its error, ahead / 2^48 windows at most, is
-        // less than what divides two windows, 1 / step.
-        if (ahead < kNear) return tick + static_cast<std::int64_t>(static_cast<std::uint64_t>(ahead) * reciprocal_ >> kReciprocalBits);
+        // Nearly always a few windows away. The product is exact enough there: its error, ahead / 2^48 windows at most,
+        // is less than what divides two windows, 1 / step.
+        if (ahead < kNear)
+            return tick + static_cast<std::int64_t>(static_cast<std::uint64_t>(ahead) * reciprocal_ >> kReciprocalBits);
         return at_ps / step_ps_;
     }
 
@@ -66,8 +67,8 @@ public:
         mailbox_.push(grid_.pool, tick, grid_.tick, {message, tick * grid_.step_ps()});
         schedule(tick);
     }
-    /// The same for a sender whose messages to this part are due in the order in which it sends them, as a port's are: they
-    /// queue in a lane and need no sorting. One sender only may use it, for messages of kind 0.
+    /// The same for a sender whose messages to this part are due in the order in which it sends them, as a port's are:
+    /// they queue in a lane and need no sorting. One sender only may use it, for messages of kind 0.
     void deliver_in_order(const LaneMessage& message) {
         const std::int64_t tick = grid_.tick_of(message.due_ps);
         if (tick <= grid_.tick || message.due_ps < lane_last_ps_) refuse(message.message());
@@ -83,13 +84,16 @@ protected:
     void send(Part& to, std::int64_t due_ps, std::uint32_t kind, std::uint32_t payload, std::uint32_t arg = 0) {
         to.deliver({due_ps, next_order(), payload, arg, kind});
     }
-    void send_in_order(Part& to, std::int64_t due_ps, std::uint32_t payload) { to.deliver_in_order({due_ps, next_order(), payload}); }
+    void send_in_order(Part& to, std::int64_t due_ps, std::uint32_t payload) {
+        to.deliver_in_order({due_ps, next_order(), payload});
+    }
     /// A message to itself: may be due within the current window.
     void post(std::int64_t due_ps, std::uint32_t kind, std::uint32_t payload, std::uint32_t arg = 0);
     /// True when nothing else happens at this part up to and including `at_ps`, within this window: a chain of actions
     /// that has reached that time may go on without being put back into the queue.
     [[nodiscard]] bool quiet_until(std::int64_t at_ps) const {
-        return at_ps < window_end_ps_ && next_key() >> (WaitingMessage::kOrderBits + WaitingMessage::kKindBits) > static_cast<std::uint64_t>(at_ps - window_begin_ps_);
+        return at_ps < window_end_ps_ && next_key() >> (WaitingMessage::kOrderBits + WaitingMessage::kKindBits) >
+                                             static_cast<std::uint64_t>(at_ps - window_begin_ps_);
     }
     /// Asks to be woken in the window of `due_ps`, without a message.
     void wake_at(std::int64_t due_ps);
@@ -105,18 +109,22 @@ protected:
     void close_window();
     /// The soonest of what is left of this window.
     [[nodiscard]] std::uint64_t next_key() const { return std::min({work_key(), local_key(), lane_key_}); }
-    [[nodiscard]] std::uint64_t work_key() const { return work_next_ < work_.size() ? work_[work_next_].key : WaitingMessage::kNever; }
-    [[nodiscard]] std::uint64_t local_key() const { return local_.empty() ? WaitingMessage::kNever : local_.front().key; }
+    [[nodiscard]] std::uint64_t work_key() const {
+        return work_next_ < work_.size() ? work_[work_next_].key : WaitingMessage::kNever;
+    }
+    [[nodiscard]] std::uint64_t local_key() const {
+        return local_.empty() ? WaitingMessage::kNever : local_.front().key;
+    }
     [[nodiscard]] const sc_core::sc_event& wake_event() const { return wake_; }
 
     Grid& grid_;
     std::uint32_t id_;
     std::int64_t window_begin_ps_ = 0, window_end_ps_ = 0;
     std::int64_t tick_ = 0;
-    std::vector<WaitingMessage> work_;   // this window's messages from the mailbox, in order
+    std::vector<WaitingMessage> work_;  // this window's messages from the mailbox, in order
     std::size_t work_next_ = 0;
-    std::vector<WaitingMessage> local_;  // heap: messages to itself within the window
-    RingQueue<LaneMessage> lane_;        // in order by itself, of all windows
+    std::vector<WaitingMessage> local_;                // heap: messages to itself within the window
+    RingQueue<LaneMessage> lane_;                      // in order by itself, of all windows
     std::uint64_t lane_key_ = WaitingMessage::kNever;  // of its first, when that is due in this window
 
 private:
@@ -125,7 +133,9 @@ private:
     }
     void notify(std::int64_t tick);
     void look_at_lane() {
-        lane_key_ = !lane_.empty() && lane_.front().due_ps < window_end_ps_ ? WaitingMessage(lane_.front().message(), window_begin_ps_).key : WaitingMessage::kNever;
+        lane_key_ = !lane_.empty() && lane_.front().due_ps < window_end_ps_
+                        ? WaitingMessage(lane_.front().message(), window_begin_ps_).key
+                        : WaitingMessage::kNever;
     }
     [[noreturn]] void refuse(const Message& message) const;
 
@@ -138,8 +148,8 @@ private:
     std::vector<WaitingMessage> scratch_;
 };
 
-/// The window loop, with the receiver's `handle(const Message&)` and `finish_window()` bound statically: no virtual call
-/// per message.
+/// The window loop, with the receiver's `handle(const Message&)` and `finish_window()` bound statically: no virtual
+/// call per message.
 template <class Self>
 class PartOf : public Part {
 public:

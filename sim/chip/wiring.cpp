@@ -10,7 +10,9 @@ using device::NodeKind;
 namespace {
 
 /// Picoseconds that a port of `bytes_per_cycle` (SM cycles) needs per byte.
-double per_byte(const Clock& clock, double bytes_per_cycle) { return clock.period_ps() / bytes_per_cycle; }
+double per_byte(const Clock& clock, double bytes_per_cycle) {
+    return clock.period_ps() / bytes_per_cycle;
+}
 
 }  // namespace
 
@@ -40,10 +42,12 @@ Wiring::Wiring(const device::Device& d)
         slice_controller.push_back(controller);
         slice_stack.push_back(home_stack);
         crossbar_to_slice_ps.push_back(floorplan.latency(floorplan.id(NodeKind::crossbar, partition), node).count);
-        link_ps.push_back(floorplan.latency(node, floorplan.id(NodeKind::slice, floorplan.mirror_of_slice(slice))).count);
+        link_ps.push_back(
+            floorplan.latency(node, floorplan.id(NodeKind::slice, floorplan.mirror_of_slice(slice))).count);
         const int controller_node = floorplan.id(NodeKind::controller, controller);
         slice_to_controller_ps.push_back(floorplan.latency(node, controller_node).count);
-        controller_to_stack_ps.push_back(floorplan.latency(controller_node, floorplan.id(NodeKind::stack, home_stack)).count);
+        controller_to_stack_ps.push_back(
+            floorplan.latency(controller_node, floorplan.id(NodeKind::stack, home_stack)).count);
     }
     const auto& f = d.floorplan;
     sm_port_up = per_byte(sm_clock, f.sm_tpc.bytes_per_cycle);

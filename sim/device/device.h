@@ -37,24 +37,24 @@ struct SmParams {
     int max_threads;
     int max_warps;
     int max_ctas;
-    int registers;                ///< 32-bit registers
-    int register_allocation_unit; ///< registers, per warp
-    int smem_bytes;               ///< shared memory at the largest carve-out
+    int registers;                 ///< 32-bit registers
+    int register_allocation_unit;  ///< registers, per warp
+    int smem_bytes;                ///< shared memory at the largest carve-out
     int smem_per_cta_max_bytes;
     int smem_reserved_per_cta_bytes;
     int smem_allocation_unit_bytes;
-    int l1_bytes;                 ///< L1 and shared memory together
+    int l1_bytes;  ///< L1 and shared memory together
     double l1_latency_cycles;
     double smem_latency_cycles;
     double smem_bytes_per_cycle;  ///< shared by TMA writes, tensor-core operand reads and the threads
     double fp32_ops_per_cycle;    ///< lanes
     double sfu_ops_per_cycle;
-    double load_issue_cycles;     ///< plain load: issue, address path and L1 miss, before the SM's port
-    double load_return_cycles;    ///< plain load: from the SM's port to the register
-    double lsu_bytes_per_cycle;   ///< plain loads and stores leave the SM at this rate
-    int load_bytes_in_flight;     ///< plain loads that may be outstanding
+    double load_issue_cycles;    ///< plain load: issue, address path and L1 miss, before the SM's port
+    double load_return_cycles;   ///< plain load: from the SM's port to the register
+    double lsu_bytes_per_cycle;  ///< plain loads and stores leave the SM at this rate
+    int load_bytes_in_flight;    ///< plain loads that may be outstanding
     int store_bytes_in_flight;
-    double barrier_wait_cycles;   ///< mbarrier completion to the waiting warp's next instruction
+    double barrier_wait_cycles;  ///< mbarrier completion to the waiting warp's next instruction
     double barrier_arrive_cycles;
     double cta_barrier_cycles;
     double cluster_barrier_cycles;
@@ -76,8 +76,8 @@ struct TensorParams {
     double flops_per_cycle_16bit;
     double flops_per_cycle_fp8;
     double flops_per_cycle_tf32;
-    double issue_cycles;       ///< of one wgmma
-    double drain_cycles;       ///< last wgmma issued to its result being readable, beyond its own duration
+    double issue_cycles;  ///< of one wgmma
+    double drain_cycles;  ///< last wgmma issued to its result being readable, beyond its own duration
 };
 
 /// SM-to-L2 network. Latency and width of the wires are the floorplan's; this is what the switches add.
@@ -89,7 +89,7 @@ struct CrossbarParams {
 };
 
 struct L2Params {
-    int slices;               ///< of the chip, over both partitions
+    int slices;  ///< of the chip, over both partitions
     int slice_bytes;
     int ways;
     int line_bytes;
@@ -107,7 +107,7 @@ struct L2Params {
 };
 
 struct InterposerParams {
-    std::string phy_note;     ///< latency and width are the floorplan's
+    std::string phy_note;  ///< latency and width are the floorplan's
 };
 
 /// One HBM generation: organisation and timing of a pseudo-channel.
@@ -121,25 +121,25 @@ struct HbmParams {
     int banks_per_group;
     int rows;
     int page_bytes;
-    int burst_bytes;                 ///< bytes of one column access of a pseudo-channel
+    int burst_bytes;                      ///< bytes of one column access of a pseudo-channel
     int pseudo_channel_interleave_bytes;  ///< inside a slice's granule: consecutive bytes in one pseudo-channel
-    double data_rate_gbps;           ///< per pin
+    double data_rate_gbps;                ///< per pin
     int pseudo_channel_bits;
     // Timing in ns (rounded up to command clocks); spacings of bursts in command clocks.
     double tcl_ns, tcwl_ns, trcdrd_ns, trcdwr_ns, trp_ns, tras_ns, trc_ns, twr_ns, trtp_ns;
     int nbl, nccds, nccdl, nccdr;
     double trrds_ns, trrdl_ns, tfaw_ns, twtrs_ns, twtrl_ns, trtw_ns;
-    std::string refresh;             ///< "per_bank", "all_bank", "none"
+    std::string refresh;  ///< "per_bank", "all_bank", "none"
     double trefi_ns, trfcpb_ns, trfcab_ns;
-    int refresh_postpone_max;        ///< refresh commands that may be owed
-    double controller_ns;            ///< arrival at the controller to eligibility for scheduling
-    int read_queue_entries;          ///< of 64 bytes, per pseudo-channel
+    int refresh_postpone_max;  ///< refresh commands that may be owed
+    double controller_ns;      ///< arrival at the controller to eligibility for scheduling
+    int read_queue_entries;    ///< of 64 bytes, per pseudo-channel
     int write_queue_entries;
-    int write_high_watermark;        ///< entries at which a write batch begins
-    int write_low_watermark;         ///< entries at which it ends, while reads wait
-    double write_idle_drain_ns;      ///< without reads for this long, waiting writes are drained
-    std::string page_policy;         ///< "open", "closed"
-    std::string bank_map;            ///< "hashed" (row bits XORed into bank and bank group) or "linear"
+    int write_high_watermark;    ///< entries at which a write batch begins
+    int write_low_watermark;     ///< entries at which it ends, while reads wait
+    double write_idle_drain_ns;  ///< without reads for this long, waiting writes are drained
+    std::string page_policy;     ///< "open", "closed"
+    std::string bank_map;        ///< "hashed" (row bits XORed into bank and bank group) or "linear"
 
     /// Command clock: a quarter of the data rate (JESD238).
     [[nodiscard]] double command_mhz() const { return data_rate_gbps * 1000.0 / 4.0; }
@@ -164,9 +164,9 @@ struct PowerParams {
 /// One kind of floorplan edge: fixed latency (in SM cycles and in ns: the parts on either side of a clock crossing),
 /// plus wire, and a width.
 struct EdgeParams {
-    double latency_cycles;  ///< SM clock
-    double latency_ns;      ///< fixed
-    double bytes_per_cycle; ///< SM cycles; each direction: towards memory
+    double latency_cycles;        ///< SM clock
+    double latency_ns;            ///< fixed
+    double bytes_per_cycle;       ///< SM cycles; each direction: towards memory
     double bytes_per_cycle_back;  ///< towards the SM
 };
 
@@ -180,10 +180,10 @@ struct EdgeOverride {
 struct FloorplanParams {
     double die_width_mm, die_height_mm;
     std::vector<int> sms_per_gpc;
-    std::vector<int> gpc_partition;   ///< the L2 half beside each GPC: 0 or 1
+    std::vector<int> gpc_partition;  ///< the L2 half beside each GPC: 0 or 1
     int sms_per_tpc;
     int sms_per_cpc;
-    int controllers_per_stack;        ///< even: half of a die side's controllers belong to either L2 half
+    int controllers_per_stack;  ///< even: half of a die side's controllers belong to either L2 half
     double wire_ps_per_mm;
     EdgeParams sm_tpc, tpc_gpc, gpc_crossbar, crossbar_slice, partition_link, slice_controller, controller_interposer,
         interposer_stack;

@@ -1,5 +1,6 @@
 // The chip and its package as one property graph (Boost.Graph): where each part lies, and what a byte pays to pass from
-// one to the next. Latencies of routes are shortest paths over it, limits are max-flows; the model is elaborated from it.
+// one to the next. Latencies of routes are shortest paths over it, limits are max-flows; the model is elaborated from
+// it.
 //
 // Vertices: sm<i>, tpc<i>, gpc<i>, xbar0/xbar1 (the two halves of the crossbar), slice<i>, mc<i> (memory controllers),
 // phy<i> (one interposer link per stack), hbm<i>. SM ids are dealt as on the measured card: TPC pairs round-robin over
@@ -18,16 +19,22 @@ namespace memwall::device {
 
 enum class NodeKind { sm, tpc, gpc, crossbar, slice, controller, phy, stack };
 enum class EdgeKind {
-    sm_tpc, tpc_gpc, gpc_crossbar, crossbar_slice, partition_link, slice_controller, controller_interposer,
+    sm_tpc,
+    tpc_gpc,
+    gpc_crossbar,
+    crossbar_slice,
+    partition_link,
+    slice_controller,
+    controller_interposer,
     interposer_stack
 };
 
 struct Node {
     NodeKind kind;
-    int index;           ///< within its kind
+    int index;  ///< within its kind
     std::string name;
-    double x_mm, y_mm;   ///< centre
-    int partition;       ///< 0, 1; -1 where it has none
+    double x_mm, y_mm;  ///< centre
+    int partition;      ///< 0, 1; -1 where it has none
 };
 
 /// One physical connection; both directions have the same latency.
@@ -59,23 +66,24 @@ public:
 
     [[nodiscard]] int gpc_of_sm(int sm) const;
     [[nodiscard]] int tpc_of_sm(int sm) const;
-    [[nodiscard]] int cpc_of_sm(int sm) const;          ///< index within the chip
-    [[nodiscard]] int partition_of_sm(int sm) const;    ///< the L2 half that it reads
+    [[nodiscard]] int cpc_of_sm(int sm) const;        ///< index within the chip
+    [[nodiscard]] int partition_of_sm(int sm) const;  ///< the L2 half that it reads
     [[nodiscard]] int partition_of_slice(int slice) const;
     [[nodiscard]] int stack_of_controller(int controller) const;
     [[nodiscard]] int controller_of_slice(int slice) const;
     /// The slice of the other partition at the far end of this one's link.
     [[nodiscard]] int mirror_of_slice(int slice) const;
 
-    /// The shortest route by latency, hop by hop; empty when unreachable. The near route from an SM passes its own half.
-    /// Routes lead towards memory or back, over the link between the halves where they must; none turns around at a
-    /// memory controller, so a slow link is not cut short through a PHY that serves both halves.
+    /// The shortest route by latency, hop by hop; empty when unreachable. The near route from an SM passes its own
+    /// half. Routes lead towards memory or back, over the link between the halves where they must; none turns around at
+    /// a memory controller, so a slow link is not cut short through a PHY that serves both halves.
     [[nodiscard]] std::vector<Hop> route(int from, int to) const;
     /// Sum of latencies along the shortest route; kNever when there is none. Routes are kept: asking again is cheap.
     [[nodiscard]] Ps latency(int from, int to) const;
     /// Largest flow from a set of nodes to another, bytes per SM cycle: towards memory (SMs to slices, say), or with
     /// `towards_sm` from the memory side to the SMs, each with its direction's widths.
-    [[nodiscard]] double max_flow(const std::vector<int>& sources, const std::vector<int>& sinks, bool towards_sm) const;
+    [[nodiscard]] double max_flow(const std::vector<int>& sources, const std::vector<int>& sinks,
+                                  bool towards_sm) const;
     /// Smallest edge latency among edges of the given kinds (the model's lookahead).
     [[nodiscard]] Ps min_latency(const std::vector<EdgeKind>& kinds) const;
 

@@ -130,7 +130,7 @@ struct ChaseShape {
     std::int64_t stride_bytes = 128;
     std::int64_t accesses = 0;
     std::int64_t warmup_accesses = 0;  ///< first accesses that are not counted (they fill the caches)
-    std::int64_t access_bytes = 32;  ///< one lane loads a sector, a warp a line, several loads a run of lines
+    std::int64_t access_bytes = 32;    ///< one lane loads a sector, a warp a line, several loads a run of lines
 };
 
 struct Step {

@@ -50,8 +50,8 @@ struct FlashPlan {
     std::int64_t group;  // query heads per KV head
     std::int64_t tile_bytes, q_bytes;
     int kv_head_dim, query_dim;  // dimensions of the work item
-    Affine q_tile;  // longest first under a causal mask
-    Affine limit;   // key tiles that a query tile sees
+    Affine q_tile;               // longest first under a causal mask
+    Affine limit;                // key tiles that a query tile sees
 
     /// Over the key tiles of an item, `less` fewer than all.
     [[nodiscard]] Step loop_over(std::int64_t less) const { return loop(kv_tiles - less, limit + Affine(-less)); }
@@ -84,11 +84,12 @@ FlashPlan plan_flash(const AttentionShape& s, const ScheduleWish& wish, const de
     check_smem(fmt::format("attention_prefill with tile {}x{}", p.tile.queries, p.tile.keys), 2 * p.tile_bytes,
                fmt::format("K and V of {}x{} {}", p.tile.keys, s.head_dim, trace::name_of(s.kv_dtype)), p.stages,
                p.q_bytes, device);
-    // Query tiles of a head follow each other, so that the CTAs at work share its keys in L2. Tiles of unequal length go
-    // out longest first over all heads, if their keys and values stay in the L2 half that each SM reads (as
+    // Query tiles of a head follow each other, so that the CTAs at work share its keys in L2. Tiles of unequal length
+    // go out longest first over all heads, if their keys and values stay in the L2 half that each SM reads (as
     // FlashAttention-3's scheduler does, which cuts the heads into sections that fit; here one section or one head).
     const std::int64_t cache = 2 * s.kv_heads * s.kv * s.head_dim * trace::bits_of(s.kv_dtype) / 8;
-    const bool over_heads = s.causal && cache <= device.l2.slices * static_cast<std::int64_t>(device.l2.slice_bytes) / 2;
+    const bool over_heads =
+        s.causal && cache <= device.l2.slices * static_cast<std::int64_t>(device.l2.slice_bytes) / 2;
     p.kv_head_dim = over_heads ? 2 : 1;
     p.query_dim = over_heads ? 1 : 2;
     p.q_tile = item(p.query_dim);

@@ -138,12 +138,15 @@ void append_launch(trace::Trace& trace, const OpSpec& op) {
 
 namespace {
 
-/// A kernel ahead of the measured one that brings all of the chain into L2: into the half of every SM, or with `far` into
-/// the second half alone, while the measured chains run at the first: what is at home there is then a far hit, once.
-void warm_up(trace::Trace& trace, const Step& chase, std::int64_t round, bool far, trace::Kernel& measured, const device::Device& device) {
+/// A kernel ahead of the measured one that brings all of the chain into L2: into the half of every SM, or with `far`
+/// into the second half alone, while the measured chains run at the first: what is at home there is then a far hit,
+/// once.
+void warm_up(trace::Trace& trace, const Step& chase, std::int64_t round, bool far, trace::Kernel& measured,
+             const device::Device& device) {
     const device::Floorplan plan(device);
     std::array<std::vector<int>, 2> halves;
-    for (int sm = 0; sm < device.sms(); ++sm) halves.at(static_cast<std::size_t>(plan.partition_of_sm(sm))).push_back(sm);
+    for (int sm = 0; sm < device.sms(); ++sm)
+        halves.at(static_cast<std::size_t>(plan.partition_of_sm(sm))).push_back(sm);
     trace::Kernel k = micro_kernel("pointer_chase");
     k.name = "pointer_chase.warmup";
     k.sms = far ? std::vector{halves[1][0]} : std::vector{halves[0][0], halves[1][0]};
@@ -179,7 +182,8 @@ void append_pointer_chase(trace::Trace& trace, const OpSpec& op, const device::D
     chase.chase.access_bytes = op.number("access_bytes", device.l2.sector_bytes);
     if (stride % chase.chase.access_bytes != 0 || device.l2.interleave_bytes % chase.chase.access_bytes != 0) {
         throw InputError("operation pointer_chase, access_bytes", std::to_string(chase.chase.access_bytes),
-                         fmt::format("what divides the stride, {}, and a granule of the address map, {}", stride, device.l2.interleave_bytes));
+                         fmt::format("what divides the stride, {}, and a granule of the address map, {}", stride,
+                                     device.l2.interleave_bytes));
     }
     // One round fills the caches, a second is measured, up to a bound: beyond L2 every access misses anyway.
     constexpr std::int64_t kMost = 400'000, kSampled = 20'000;
@@ -200,7 +204,8 @@ void append_pointer_chase(trace::Trace& trace, const OpSpec& op, const device::D
     } else {
         const auto sm = static_cast<int>(op.number("sm", 0));
         if (sm >= device.sms()) {
-            throw InputError("operation pointer_chase, sm", std::to_string(sm), fmt::format("0 to {}", device.sms() - 1));
+            throw InputError("operation pointer_chase, sm", std::to_string(sm),
+                             fmt::format("0 to {}", device.sms() - 1));
         }
         k.sms = {sm};
     }

@@ -22,7 +22,7 @@ constexpr int kSkinnyStages = 3;                   // at least
 constexpr std::int64_t kEpilogueBytes = 16 << 10;  // the epilogue's staging tile, as in CUTLASS's TMA-store epilogues
 constexpr std::int64_t kSkinnyEpilogueBytes = 1024;
 constexpr int kMostStages = 8;
-constexpr int kPanel = 16;             // m tiles: 16 x 8 tiles of 128x256 are one wave whose A and B are equally large
+constexpr int kPanel = 16;  // m tiles: 16 x 8 tiles of 128x256 are one wave whose A and B are equally large
 constexpr double kSmallerTileEarns = 0.95;
 constexpr int kMaxAccumulators = 208;  // of the 255 registers that a thread can address
 

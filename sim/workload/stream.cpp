@@ -54,7 +54,8 @@ struct StreamShape {
     std::int64_t pattern_bytes, pattern_stride;
 };
 
-/// The SMs that take part: the first `sms` of the chip, of its largest GPC with TPCs and CPCs whole, or of that GPC's TPCs.
+/// The SMs that take part: the first `sms` of the chip, of its largest GPC with TPCs and CPCs whole, or of that GPC's
+/// TPCs.
 std::vector<int> choose_sms(const OpSpec& op, const device::Device& device) {
     const std::string within = op.word("within", "chip", {"chip", "gpc", "gpc_tpcs"});
     std::vector<int> ids;
@@ -68,14 +69,16 @@ std::vector<int> choose_sms(const OpSpec& op, const device::Device& device) {
             if (plan.gpc_of_sm(sm) == largest) ids.push_back(sm);
         }
         std::sort(ids.begin(), ids.end(), [&](int a, int b) {
-            return std::tuple(plan.cpc_of_sm(a), plan.tpc_of_sm(a), a) < std::tuple(plan.cpc_of_sm(b), plan.tpc_of_sm(b), b);
+            return std::tuple(plan.cpc_of_sm(a), plan.tpc_of_sm(a), a) <
+                   std::tuple(plan.cpc_of_sm(b), plan.tpc_of_sm(b), b);
         });
         const auto same = [&](int a, int b) { return plan.tpc_of_sm(a) == plan.tpc_of_sm(b); };
         if (within == "gpc_tpcs") ids.erase(std::unique(ids.begin(), ids.end(), same), ids.end());
     }
     const auto all = static_cast<std::int64_t>(ids.size());
     const std::int64_t wanted = op.number("sms", all);
-    if (wanted > all) throw InputError("operation " + op.op() + ", sms", std::to_string(wanted), fmt::format("1 to {}", all));
+    if (wanted > all)
+        throw InputError("operation " + op.op() + ", sms", std::to_string(wanted), fmt::format("1 to {}", all));
     ids.resize(static_cast<std::size_t>(wanted));
     return ids;
 }

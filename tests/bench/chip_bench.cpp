@@ -1,5 +1,5 @@
-// Speed of the whole simulator, beside the bare event rate of SystemC measured in the same run: ratios mean something on
-// any machine, seconds do not.
+// Speed of the whole simulator, beside the bare event rate of SystemC measured in the same run: ratios mean something
+// on any machine, seconds do not.
 #include <benchmark/benchmark.h>
 
 #include <memory>
@@ -36,13 +36,16 @@ void BareSystemC(benchmark::State& state) {
         sc_core::sc_simcontext context;
         sc_core::sc_curr_simcontext = &context;
         std::vector<std::unique_ptr<Ticker>> modules;
-        for (int i = 0; i < kModules; ++i) modules.push_back(std::make_unique<Ticker>(sc_core::sc_module_name(sc_core::sc_gen_unique_name("t")), kTicks));
+        for (int i = 0; i < kModules; ++i)
+            modules.push_back(
+                std::make_unique<Ticker>(sc_core::sc_module_name(sc_core::sc_gen_unique_name("t")), kTicks));
         for (auto& module : modules) module->event.notify(sc_core::sc_time::from_value(20000));
         sc_core::sc_start();
         modules.clear();
         sc_core::sc_curr_simcontext = nullptr;
     }
-    state.counters["activations/s"] = benchmark::Counter(static_cast<double>(state.iterations()) * kModules * kTicks, benchmark::Counter::kIsRate);
+    state.counters["activations/s"] =
+        benchmark::Counter(static_cast<double>(state.iterations()) * kModules * kTicks, benchmark::Counter::kIsRate);
 }
 BENCHMARK(BareSystemC)->Unit(benchmark::kMillisecond);
 
@@ -61,8 +64,11 @@ void Simulate(benchmark::State& state, const std::string& op) {
     state.counters["events/line"] = events / lines;
     state.counters["activations/line"] = activations / lines;
 }
-BENCHMARK_CAPTURE(Simulate, decode_layer, std::string("model_decode model=llama-2-7b batch=1 context=2048 dtype=bf16 layers=1"))->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(Simulate, prefill_product, std::string("gemm m=2048 n=4096 k=4096 dtype=bf16"))->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(Simulate, decode_layer,
+                  std::string("model_decode model=llama-2-7b batch=1 context=2048 dtype=bf16 layers=1"))
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(Simulate, prefill_product, std::string("gemm m=2048 n=4096 k=4096 dtype=bf16"))
+    ->Unit(benchmark::kMillisecond);
 // Cost grows with the bytes: four times as many, four times as long.
 BENCHMARK_CAPTURE(Simulate, read_64MB, std::string("read bytes=67108864"))->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(Simulate, read_256MB, std::string("read bytes=268435456"))->Unit(benchmark::kMillisecond);

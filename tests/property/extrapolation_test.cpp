@@ -1,11 +1,12 @@
-// A prefill simulates two layers and lets the second stand for the rest: it must agree with the full simulation within 1 %.
+// A prefill simulates two layers and lets the second stand for the rest: it must agree with the full simulation within
+// 1 %.
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <array>
-#include <cstdio>
 #include <cmath>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>

@@ -1,5 +1,5 @@
-// What the machine must show, end to end, with the source of each number. Trends that a wrong model breaks; absolute figures
-// with the tolerance that the sources' own spread gives.
+// What the machine must show, end to end, with the source of each number. Trends that a wrong model breaks; absolute
+// figures with the tolerance that the sources' own spread gives.
 #include <gtest/gtest.h>
 
 #include "cli/verbs.h"
@@ -13,7 +13,8 @@ device::Device load(const std::string& name, const std::vector<std::string>& set
     return device::load_device(name, {MEMWALL_SOURCE_DIR "/configs/devices"}, sets);
 }
 
-cli::Simulated simulate(const std::string& op, const std::vector<std::string>& sets = {}, const std::string& device = "h100-sxm5") {
+cli::Simulated simulate(const std::string& op, const std::vector<std::string>& sets = {},
+                        const std::string& device = "h100-sxm5") {
     cli::ConfigDirs dirs;
     dirs.roots = {MEMWALL_SOURCE_DIR "/configs"};
     dirs.devices = {MEMWALL_SOURCE_DIR "/configs/devices"};
@@ -21,11 +22,14 @@ cli::Simulated simulate(const std::string& op, const std::vector<std::string>& s
 }
 
 double moved_gbps(const cli::Simulated& s) {
-    return static_cast<double>(s.result.counters.sm_read_bytes + s.result.counters.sm_write_bytes) / s.result.time_us * 1e-3;
+    return static_cast<double>(s.result.counters.sm_read_bytes + s.result.counters.sm_write_bytes) / s.result.time_us *
+           1e-3;
 }
 
 /// Fraction of the HBM peak at which SMs read and wrote.
-double of_peak(const cli::Simulated& s) { return moved_gbps(s) / s.run.hbm_peak_gbps; }
+double of_peak(const cli::Simulated& s) {
+    return moved_gbps(s) / s.run.hbm_peak_gbps;
+}
 
 // H100 SXM5: integer reductions 3193-3240 GB/s = 95.3-96.7 % (fast.cu, CUB), BabelStream dot 94.9 % (Azure guide).
 TEST(Hbm, ALongReadReachesWhatIsMeasuredBecauseOfRefreshAndBanks) {
@@ -34,14 +38,16 @@ TEST(Hbm, ALongReadReachesWhatIsMeasuredBecauseOfRefreshAndBanks) {
     EXPECT_LT(of_peak(base), 0.975);
     EXPECT_GT(base.result.counters.hbm.bank_ps + base.result.counters.hbm.refresh_ps, 0);
     // Each of these breaks one thing that the figure rests on.
-    const auto read = [](const std::vector<std::string>& sets) { return of_peak(simulate("read bytes=268435456", sets)); };
+    const auto read = [](const std::vector<std::string>& sets) {
+        return of_peak(simulate("read bytes=268435456", sets));
+    };
     const double whole = read({});
     EXPECT_GT(read({"/hbm/refresh=none"}), whole);
     EXPECT_LT(read({"/hbm/refresh=all_bank"}), whole - 0.06);
     EXPECT_LT(read({"/hbm/banks_per_group=1"}), whole - 0.02);
     EXPECT_LT(read({"/hbm/bank_groups=1", "/hbm/banks_per_group=16"}), 0.55);  // nBL / nCCDL
-    // A page lasts 49 ns on its channel, so 32 banks hide twice the tRC, and eight do; not the tRC at which eight pages of
-    // 1 KiB take longer than they give: 8 * 1024 B / 800 ns is 49 % of a pseudo-channel's 20.9 GB/s.
+    // A page lasts 49 ns on its channel, so 32 banks hide twice the tRC, and eight do; not the tRC at which eight pages
+    // of 1 KiB take longer than they give: 8 * 1024 B / 800 ns is 49 % of a pseudo-channel's 20.9 GB/s.
     const double ceiling = 8 * 1024 / 800.0 / (base.run.hbm_peak_gbps / 160);
     const double starved = read({"/hbm/banks_per_group=1", "/hbm/trc_ns=800", "/hbm/tras_ns=780"});
     EXPECT_LT(starved, ceiling);
@@ -77,7 +83,8 @@ TEST(Hbm, CopiesLoseWhatTurnaroundCosts) {
     EXPECT_LT(of_peak(copy), of_peak(read) - 0.04);
 }
 
-// Sectors of one 64-byte half cost one fill (quack coalescing notes, H100 SXM5): 32 of every 64 bytes halves the useful rate.
+// Sectors of one 64-byte half cost one fill (quack coalescing notes, H100 SXM5): 32 of every 64 bytes halves the useful
+// rate.
 TEST(Hbm, ReadsFillInGranulesOf64Bytes) {
     const auto half = simulate("read bytes=67108864 pattern_bytes=32 pattern_stride=64");
     EXPECT_EQ(half.result.counters.dram_read_bytes, 2 * half.result.counters.sm_read_bytes);
@@ -85,10 +92,13 @@ TEST(Hbm, ReadsFillInGranulesOf64Bytes) {
     EXPECT_EQ(alternate.result.counters.dram_read_bytes, alternate.result.counters.sm_read_bytes);
 }
 
-// Random chase, H800 PCIe at 1755 MHz (HPMLL): flat 264.5 cycles to 19.5 MB, 475-495 from 30 to 48 MB, 640-650 beyond. A plain
-// 50 MB cache would stay flat to 50 MB.
+// Random chase, H800 PCIe at 1755 MHz (HPMLL): flat 264.5 cycles to 19.5 MB, 475-495 from 30 to 48 MB, 640-650 beyond.
+// A plain 50 MB cache would stay flat to 50 MB.
 TEST(L2, AChaseShowsTheKneesOfACacheThatCopiesFarLines) {
-    const auto at = [](int megabytes) { return simulate("pointer_chase stride=2048 bytes=" + std::to_string(megabytes * 1048576LL), {}, "h100-pcie").seen.chase.mean_cycles; };
+    const auto at = [](int megabytes) {
+        return simulate("pointer_chase stride=2048 bytes=" + std::to_string(megabytes * 1048576LL), {}, "h100-pcie")
+            .seen.chase.mean_cycles;
+    };
     EXPECT_NEAR(at(10), 264.5, 264.5 * 0.05);
     EXPECT_NEAR(at(20), 264.5, 264.5 * 0.05);
     EXPECT_NEAR(at(37), 475, 475 * 0.05);
@@ -96,10 +106,14 @@ TEST(L2, AChaseShowsTheKneesOfACacheThatCopiesFarLines) {
     EXPECT_NEAR(at(119), 638, 638 * 0.05);
 }
 
-// 7.0 TB/s of distinct data from 8 to 30 MB on H100 PCIe, 2.0 TB/s from 70 MB on (RRZE gpu-l2-cache): 35 bytes per clock and
-// SM, not the port's 64.
+// 7.0 TB/s of distinct data from 8 to 30 MB on H100 PCIe, 2.0 TB/s from 70 MB on (RRZE gpu-l2-cache): 35 bytes per
+// clock and SM, not the port's 64.
 TEST(L2, ReadRateHasItsPlateausAndFallsToMemory) {
-    const auto at = [](int megabytes, int passes) { return moved_gbps(simulate("read threads_per_cta=1024 ctas_per_sm=2 passes=" + std::to_string(passes) + " bytes=" + std::to_string(megabytes * 1048576LL), {}, "h100-pcie")); };
+    const auto at = [](int megabytes, int passes) {
+        return moved_gbps(simulate("read threads_per_cta=1024 ctas_per_sm=2 passes=" + std::to_string(passes) +
+                                       " bytes=" + std::to_string(megabytes * 1048576LL),
+                                   {}, "h100-pcie"));
+    };
     const double resident = at(16, 12), beyond = at(142, 2);
     EXPECT_NEAR(resident, 6912, 6912 * 0.12);
     EXPECT_LT(resident / (114 * 1.755), 40);
@@ -114,19 +128,22 @@ TEST(Sm, BandwidthGrowsWithSmsUntilMemorySaturates) {
         EXPECT_GT(now, last * (sms <= 16 ? 3.5 : 2.0)) << sms;
         last = now;
     }
-    EXPECT_NEAR(moved_gbps(simulate("read bytes=268435456 sms=132")), moved_gbps(simulate("read bytes=268435456 sms=110")), 150);
+    EXPECT_NEAR(moved_gbps(simulate("read bytes=268435456 sms=132")),
+                moved_gbps(simulate("read bytes=268435456 sms=110")), 150);
 }
 
 // Buffering depth: depth 1 shows a load per step; from where the loads are covered on, more changes nothing.
 TEST(Gemm, DepthPaysUntilTheLatencyIsCovered) {
-    const auto time = [](const std::string& shape, int stages) { return simulate("gemm dtype=bf16 " + shape + " stages=" + std::to_string(stages)).result.time_us; };
+    const auto time = [](const std::string& shape, int stages) {
+        return simulate("gemm dtype=bf16 " + shape + " stages=" + std::to_string(stages)).result.time_us;
+    };
     const std::string prefill = "m=1024 n=4096 k=2048 tile=128x256x64 cluster=2";  // one tile of 32 steps per CTA
     const double one = time(prefill, 1), two = time(prefill, 2), three = time(prefill, 3), four = time(prefill, 4);
     EXPECT_GT(one, two * 1.4);
     EXPECT_GT(two, three * 1.3);
     EXPECT_NEAR(four, three, three * 0.03);
-    // The load that a step shows at depth 1: at least the latency of a TMA load that hits L2 (365 to 369 cycles, HPMLL on
-    // H800), at most that and the stage's 48 KiB at the L2's 35 bytes per clock and SM.
+    // The load that a step shows at depth 1: at least the latency of a TMA load that hits L2 (365 to 369 cycles, HPMLL
+    // on H800), at most that and the stage's 48 KiB at the L2's 35 bytes per clock and SM.
     const double shown_cycles = (one - four) / 32 * 1980;
     EXPECT_GT(shown_cycles, 365);
     EXPECT_LT(shown_cycles, 369 + 49152 / 35.0);
@@ -134,8 +151,8 @@ TEST(Gemm, DepthPaysUntilTheLatencyIsCovered) {
     const std::string square = "m=1024 n=4096 k=2048 tile=128x128x64 cluster=1";
     EXPECT_GT(time(square, 2), time(square, 3) * 1.3);
     EXPECT_NEAR(time(square, 6), time(square, 4), time(square, 4) * 0.03);
-    // Decode: an SM's share of memory, 25 bytes a nanosecond, times some 700 ns is 18 KB: one stage of 16 KB is too little,
-    // two are enough.
+    // Decode: an SM's share of memory, 25 bytes a nanosecond, times some 700 ns is 18 KB: one stage of 16 KB is too
+    // little, two are enough.
     const std::string decode = "m=1 n=4096 k=4096 tile=8x8x1024";
     const double shallow = time(decode, 1), deep = time(decode, 4);
     EXPECT_GT(shallow, deep * 1.3);
@@ -149,13 +166,15 @@ TEST(Gemm, LargeTilesBeatSmallOnesByTheTrafficTheySave) {
     const auto small = simulate("gemm m=2048 n=2048 k=2048 dtype=bf16 tile=64x64x64 stages=4 cluster=1");
     // Bytes into SMs per product: (1/tile_m + 1/tile_n) of m n k elements.
     const double elements = 2048.0 * 2048 * 2048 * 2;
-    EXPECT_NEAR(static_cast<double>(small.result.counters.sm_read_bytes), elements * (1.0 / 64 + 1.0 / 64), elements / 64 * 0.01);
-    EXPECT_NEAR(static_cast<double>(large.result.counters.sm_read_bytes), elements * (1.0 / 128 + 1.0 / 256), elements / 64 * 0.01);
+    EXPECT_NEAR(static_cast<double>(small.result.counters.sm_read_bytes), elements * (1.0 / 64 + 1.0 / 64),
+                elements / 64 * 0.01);
+    EXPECT_NEAR(static_cast<double>(large.result.counters.sm_read_bytes), elements * (1.0 / 128 + 1.0 / 256),
+                elements / 64 * 0.01);
     EXPECT_GT(small.result.time_us, large.result.time_us * 1.3);
 }
 
-// cuBLAS on H100 SXM5: 4096 cubed at 716 TFLOP/s, fast.cu 763 (fast.cu README), at a clock that is not stated; between 1600 and
-// 1980 MHz these are 67 to 89 % of the dense rate.
+// cuBLAS on H100 SXM5: 4096 cubed at 716 TFLOP/s, fast.cu 763 (fast.cu README), at a clock that is not stated; between
+// 1600 and 1980 MHz these are 67 to 89 % of the dense rate.
 TEST(Gemm, ALargeProductKeepsTheTensorCoresBusy) {
     const auto s = simulate("gemm m=4096 n=4096 k=4096 dtype=bf16");
     EXPECT_GT(s.result.tensor_busy, 0.70);
@@ -163,8 +182,8 @@ TEST(Gemm, ALargeProductKeepsTheTensorCoresBusy) {
     EXPECT_NEAR(s.result.roofline_compute_us / s.result.time_us, s.result.tensor_busy, 0.01);
 }
 
-// cuBLAS, 8192 cubed, core clock locked at 705 MHz: 347.4 TFLOP/s, that is 2.23 million cycles, 91 % of the dense rate (fast.cu,
-// pull request 1). Releases of one library differ by 4 %, libraries by 5 to 6 %.
+// cuBLAS, 8192 cubed, core clock locked at 705 MHz: 347.4 TFLOP/s, that is 2.23 million cycles, 91 % of the dense rate
+// (fast.cu, pull request 1). Releases of one library differ by 4 %, libraries by 5 to 6 %.
 TEST(Gemm, EightThousandCubedTakesTheCyclesOfCublas) {
     const auto s = simulate("gemm m=8192 n=8192 k=8192 dtype=bf16", {"/clocks/sm_mhz=705"});
     EXPECT_NEAR(s.result.time_us * 705, 2.231e6, 2.231e6 * 0.06);
@@ -173,7 +192,10 @@ TEST(Gemm, EightThousandCubedTakesTheCyclesOfCublas) {
 }
 
 TEST(Model, DecodeOrdersTheRuntimesAndNeverBeatsTheRoofline) {
-    const auto run = [](const char* runtime) { return simulate(std::string("model_decode model=llama-2-7b batch=1 context=2048 dtype=bf16 layers=2 runtime=") + runtime); };
+    const auto run = [](const char* runtime) {
+        return simulate(std::string("model_decode model=llama-2-7b batch=1 context=2048 dtype=bf16 layers=2 runtime=") +
+                        runtime);
+    };
     const auto stream = run("stream"), graph = run("graph"), mega = run("megakernel");
     EXPECT_GT(stream.result.time_us, graph.result.time_us);
     EXPECT_GT(graph.result.time_us, mega.result.time_us);
@@ -192,7 +214,8 @@ TEST(Model, DecodeOrdersTheRuntimesAndNeverBeatsTheRoofline) {
     EXPECT_NEAR((stream.result.time_us - graph.result.time_us) / kernels, 1.21, 0.15);
 }
 
-// 64 kB kernels: 2.46 us each in a stream, 1.25 in a graph, 1.02 with a barrier of atomics (RRZE gpu-small-kernels, H200).
+// 64 kB kernels: 2.46 us each in a stream, 1.25 in a graph, 1.02 with a barrier of atomics (RRZE gpu-small-kernels,
+// H200).
 TEST(Launch, SmallKernelsTakeWhatIsPublished) {
     const auto each = [](const std::string& runtime) {
         const auto s = simulate("launch kernels=20 runtime=" + runtime, {}, "h200-sxm");
@@ -216,7 +239,8 @@ TEST(Attention, DecodeReadsTheCacheOnceAndPagesCostLittle) {
 
 TEST(Attention, CausalPrefillTakesAboutHalfAndFlashSavesTheScores) {
     const std::string shape = "batch=1 heads=16 kv_heads=16 q=2048 kv=2048 head_dim=128 dtype=bf16 causal=";
-    const auto full = simulate("attention_prefill " + shape + "false"), causal = simulate("attention_prefill " + shape + "true");
+    const auto full = simulate("attention_prefill " + shape + "false"),
+               causal = simulate("attention_prefill " + shape + "true");
     EXPECT_LT(causal.result.time_us, full.result.time_us * 0.75);
     EXPECT_GT(causal.result.time_us, full.result.time_us * 0.45);
     EXPECT_LT(full.result.counters.tensor_busy_ps, full.result.time_us * 1e6 * 132);

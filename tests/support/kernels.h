@@ -34,15 +34,15 @@ inline Step loop(std::int64_t count) {
 }
 
 struct RingRead {
-    std::int64_t bytes = 64 << 20;   ///< of the tensor
-    int row_bytes = 1024;            ///< contiguous piece
+    std::int64_t bytes = 64 << 20;  ///< of the tensor
+    int row_bytes = 1024;           ///< contiguous piece
     int tile_bytes = 16384;
     int stages = 4;
     int ctas = 132;
     int max_sms = 0;
-    int passes = 1;                  ///< how often each CTA reads its share
-    bool shared = false;             ///< every CTA reads all tiles
-    double consumer_cycles = 0;      ///< work per tile
+    int passes = 1;              ///< how often each CTA reads its share
+    bool shared = false;         ///< every CTA reads all tiles
+    double consumer_cycles = 0;  ///< work per tile
     trace::LoadPath path = trace::LoadPath::tma;
 };
 
@@ -71,13 +71,21 @@ inline Trace ring_read(const RingRead& r) {
     load.tensor = tensor;
     load.path = r.path;
     load.box = {tile_rows, r.row_bytes};
-    load.origin[0] = r.shared ? Affine::var(tile_var, tile_rows)
-                              : Affine::var(tile_var, static_cast<std::int64_t>(tile_rows) * r.ctas) + Affine::var(2, tile_rows);
+    load.origin[0] =
+        r.shared ? Affine::var(tile_var, tile_rows)
+                 : Affine::var(tile_var, static_cast<std::int64_t>(tile_rows) * r.ctas) + Affine::var(2, tile_rows);
     Step work = step(StepKind::vector);
     work.vec.latency_cycles = r.consumer_cycles;
     const auto end = step(StepKind::loop_end);
-    k.roles = {{"producer", 1, 1, {loop(r.passes), loop(per_cta), step(StepKind::acquire, 0), load, step(StepKind::commit, 0), end, end}},
-               {"consumer", 1, 4, {loop(r.passes), loop(per_cta), step(StepKind::wait_full, 0), work, step(StepKind::release, 0), end, end}}};
+    k.roles = {
+        {"producer",
+         1,
+         1,
+         {loop(r.passes), loop(per_cta), step(StepKind::acquire, 0), load, step(StepKind::commit, 0), end, end}},
+        {"consumer",
+         1,
+         4,
+         {loop(r.passes), loop(per_cta), step(StepKind::wait_full, 0), work, step(StepKind::release, 0), end, end}}};
     t.kernels.push_back(k);
     return t;
 }
@@ -105,6 +113,8 @@ inline double kernel_us(const Observations& seen, std::size_t kernel = 0) {
 }
 
 /// Bytes that reached SMs over the kernel's time, in GB/s.
-inline double delivered_gbps(const Observations& seen) { return static_cast<double>(seen.total.sm_read_bytes) / kernel_us(seen) / 1e3; }
+inline double delivered_gbps(const Observations& seen) {
+    return static_cast<double>(seen.total.sm_read_bytes) / kernel_us(seen) / 1e3;
+}
 
 }  // namespace memwall::test

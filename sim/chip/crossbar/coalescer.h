@@ -41,7 +41,9 @@ private:
         std::uint32_t tag = 0;  ///< so that a comparison rarely touches the leader itself
     };
     static std::uint64_t hash_of(const Chunk& chunk) { return (chunk.address >> 7) * 0x9E3779B97F4A7C15ULL; }
-    [[nodiscard]] std::size_t slot(std::uint64_t hash) const { return static_cast<std::size_t>(hash >> 40) & (entries_.size() - 1); }
+    [[nodiscard]] std::size_t slot(std::uint64_t hash) const {
+        return static_cast<std::size_t>(hash >> 40) & (entries_.size() - 1);
+    }
 
     std::vector<Entry> entries_;
 };

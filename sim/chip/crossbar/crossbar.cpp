@@ -8,7 +8,9 @@
 namespace memwall::chip {
 
 Crossbar::Crossbar(const sc_core::sc_module_name& name, Shared& shared, int half, std::uint32_t id)
-    : PartOf(name, shared.grid, id), shared_(shared), wiring_(shared.wiring),
+    : PartOf(name, shared.grid, id),
+      shared_(shared),
+      wiring_(shared.wiring),
       header_bytes_(shared.wiring.device.crossbar.request_bytes) {
     const auto sms = wiring_.sm_gpc.size();
     const auto tpcs = static_cast<std::size_t>(1 + *std::max_element(wiring_.sm_tpc.begin(), wiring_.sm_tpc.end()));
@@ -96,7 +98,8 @@ void Crossbar::answer(std::uint32_t index, std::int64_t now_ps) {
     const auto gpc = static_cast<std::size_t>(wiring_.sm_gpc[chunk.sm]);
     const bool read = chunk.access == Access::read;
     const double bytes = read ? chunk.bytes : header_bytes_;
-    if (read && chunk.copies == 1) coalescers_[static_cast<std::size_t>(wiring_.sm_cpc[chunk.sm])].forget(shared_.chunks, index);
+    if (read && chunk.copies == 1)
+        coalescers_[static_cast<std::size_t>(wiring_.sm_cpc[chunk.sm])].forget(shared_.chunks, index);
     const double begin = gpc_down_[gpc].reserve(static_cast<double>(now_ps), bytes * wiring_.gpc_port_down);
     if (read) gpc_down_bytes_[gpc] += chunk.bytes;
     for (std::uint32_t each = index; each != kNone;) {

@@ -1,11 +1,12 @@
-// One half of the SM-to-L2 crossbar: the request network from its SMs to the slices of its L2 partition, and the response
-// network back.
+// One half of the SM-to-L2 crossbar: the request network from its SMs to the slices of its L2 partition, and the
+// response network back.
 //
-// The real part is a switched network of which NVIDIA publishes nothing; what is modelled is what microbenchmarks see of
-// it: ports of limited width at SM, TPC, GPC and slice (measured: reads of a whole GPC stop at about 9 times one SM,
+// The real part is a switched network of which NVIDIA publishes nothing; what is modelled is what microbenchmarks see
+// of it: ports of limited width at SM, TPC, GPC and slice (measured: reads of a whole GPC stop at about 9 times one SM,
 // writes at 12.4), the requests of several SMs of a CPC for one line joined before they reach a slice (measured: slice
-// counters show a third of the bytes when all SMs read one buffer; where they are joined is not published), and credits: a slice holds a bounded number of lines,
-// further requests wait here in order, and an SM whose requests wait runs out of its own window.
+// counters show a third of the bytes when all SMs read one buffer; where they are joined is not published), and
+// credits: a slice holds a bounded number of lines, further requests wait here in order, and an SM whose requests wait
+// runs out of its own window.
 #pragma once
 
 #include <vector>
@@ -61,8 +62,8 @@ private:
     std::vector<Sm*> sms_;
 
     std::vector<Server> sm_up_, sm_down_, tpc_up_, tpc_down_, gpc_up_, gpc_down_;
-    std::vector<Coalescer> coalescers_;   // by CPC
-    std::vector<int> credits_;            // by slice: lines
+    std::vector<Coalescer> coalescers_;  // by CPC
+    std::vector<int> credits_;           // by slice: lines
     struct Waiting {
         std::uint32_t chunk;
         int lines;

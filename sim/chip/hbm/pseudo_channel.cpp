@@ -128,7 +128,9 @@ void PseudoChannel::advance(Ps until, std::vector<DramCompletion>& done) {
             clock = work;
             at_once = 0;
         } else if (at_once > kMostAtOnce) {
-            throw ModelError(fmt::format("a pseudo-channel decides without end at clock {}, {} read and {} write bursts waiting", now_, waiting_bursts_[kRead], waiting_bursts_[kWrite]));
+            throw ModelError(
+                fmt::format("a pseudo-channel decides without end at clock {}, {} read and {} write bursts waiting",
+                            now_, waiting_bursts_[kRead], waiting_bursts_[kWrite]));
         }
         if (work >= limit) {
             next_ = work;

@@ -15,8 +15,13 @@ std::size_t channels_of(const Wiring& wiring) {
 }  // namespace
 
 HbmStack::HbmStack(const sc_core::sc_module_name& name, Shared& shared, MemoryPools& pools, int stack, std::uint32_t id)
-    : PartOf(name, shared.grid, id), shared_(shared), wiring_(shared.wiring), pools_(pools), stack_(stack),
-      to_die_(shared.wiring.stack, channels_of(shared.wiring)), to_stack_(shared.wiring.stack, channels_of(shared.wiring)) {
+    : PartOf(name, shared.grid, id),
+      shared_(shared),
+      wiring_(shared.wiring),
+      pools_(pools),
+      stack_(stack),
+      to_die_(shared.wiring.stack, channels_of(shared.wiring)),
+      to_stack_(shared.wiring.stack, channels_of(shared.wiring)) {
     first_channel_.assign(wiring_.slice_stack.size(), -1);
     int channels = 0;
     for (std::size_t slice = 0; slice < wiring_.slice_stack.size(); ++slice) {
@@ -38,7 +43,8 @@ void HbmStack::handle(const Message& message) {
     run.entered_ps = message.due_ps;
     ++runs_in_;
     channels_[channel].push({message.payload, run.page, run.first_burst, run.bursts, run.write, Ps{message.due_ps}});
-    if (run.write) to_stack_.pass(channel, static_cast<double>(message.due_ps), run.bursts * wiring_.device.hbm.burst_bytes);
+    if (run.write)
+        to_stack_.pass(channel, static_cast<double>(message.due_ps), run.bursts * wiring_.device.hbm.burst_bytes);
     due_ps_[channel] = std::min(due_ps_[channel], message.due_ps);
 }
 
@@ -63,13 +69,15 @@ void HbmStack::finish(std::size_t channel, const DramCompletion& completion) {
     double at = static_cast<double>(completion.at.count);
     if (!run.write) at = to_die_.pass(channel, at, run.bursts * wiring_.device.hbm.burst_bytes);
     const std::int64_t crossing = wiring_.controller_to_stack_ps[static_cast<std::size_t>(slice)];
-    const std::int64_t due = static_cast<std::int64_t>(at) + crossing + wiring_.slice_to_controller_ps[static_cast<std::size_t>(slice)];
+    const std::int64_t due =
+        static_cast<std::int64_t>(at) + crossing + wiring_.slice_to_controller_ps[static_cast<std::size_t>(slice)];
     if (run.fill != kNone) {
         Fill& fill = pools_.fills[run.fill];
         fill.hbm_ps = std::max(fill.hbm_ps, static_cast<std::int32_t>(completion.at.count - run.entered_ps));
         fill.interposer_ps = static_cast<std::int32_t>(2 * crossing);
     }
-    send(*partitions_[static_cast<std::size_t>(wiring_.slice_partition[static_cast<std::size_t>(slice)])], due, L2Partition::dram_done, completion.tag);
+    send(*partitions_[static_cast<std::size_t>(wiring_.slice_partition[static_cast<std::size_t>(slice)])], due,
+         L2Partition::dram_done, completion.tag);
 }
 
 std::vector<ChannelObservation> HbmStack::observe(Ps now) const {

@@ -42,10 +42,10 @@ private:
     MemoryPools& pools_;
     int stack_;
     std::vector<L2Partition*> partitions_;
-    std::vector<int> first_channel_;          // by slice: of this stack's channels; -1 elsewhere
-    std::vector<int> channel_slice_;          // by channel
+    std::vector<int> first_channel_;  // by slice: of this stack's channels; -1 elsewhere
+    std::vector<int> channel_slice_;  // by channel
     std::vector<PseudoChannel> channels_;
-    std::vector<std::int64_t> due_ps_;        // by channel: when it next decides
+    std::vector<std::int64_t> due_ps_;  // by channel: when it next decides
     InterposerLink to_die_, to_stack_;
     std::vector<DramCompletion> done_;
     std::uint64_t runs_in_ = 0, runs_out_ = 0;

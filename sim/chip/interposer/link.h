@@ -1,7 +1,7 @@
 // The link of one HBM stack over the interposer: short wires, of which every pseudo-channel has its own.
 //
-// Latency comes from the floorplan's routes; this is the width: the stack's link, shared out over its channels as the pins
-// are. It binds only when a description makes it narrower than the memory behind it.
+// Latency comes from the floorplan's routes; this is the width: the stack's link, shared out over its channels as the
+// pins are. It binds only when a description makes it narrower than the memory behind it.
 #pragma once
 
 #include <vector>

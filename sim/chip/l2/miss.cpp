@@ -42,7 +42,8 @@ L2Partition::Lookup L2Partition::look_up(std::size_t slice_index, std::uint32_t 
         ++found.waits;
     };
     for (std::uint64_t left = sectors; left != 0;) {
-        const std::size_t line = static_cast<std::size_t>(__builtin_ctzll(left)) / static_cast<std::size_t>(sectors_per_line_);
+        const std::size_t line =
+            static_cast<std::size_t>(__builtin_ctzll(left)) / static_cast<std::size_t>(sectors_per_line_);
         const auto shift = line * static_cast<std::size_t>(sectors_per_line_);
         const auto wanted = static_cast<unsigned>(sectors >> shift) & sector_mask_;
         left &= ~(static_cast<std::uint64_t>(sector_mask_) << shift);
@@ -74,15 +75,16 @@ L2Partition::Lookup L2Partition::look_up(std::size_t slice_index, std::uint32_t 
                 way = allocate(slice_index, line, row, far, policy, ready_ps);
             }
             if (way < 0) {
-                // Every way of the set awaits a fill. To wait for one could close a circle between the halves, each full
-                // of copies that the other must deliver: the sectors pass without being kept.
+                // Every way of the set awaits a fill. To wait for one could close a circle between the halves, each
+                // full of copies that the other must deliver: the sectors pass without being kept.
                 passing |= static_cast<std::uint64_t>(fetch_sectors(wanted)) << shift;
                 continue;
             }
             likely = way;
             if (copied) TagStore::put(set.copied, way, true);
         }
-        missing |= static_cast<std::uint64_t>(fetch_sectors(wanted & ~static_cast<unsigned>(set.sectors[way]))) << shift;
+        missing |= static_cast<std::uint64_t>(fetch_sectors(wanted & ~static_cast<unsigned>(set.sectors[way])))
+                   << shift;
         TagStore::put(set.pending, way, true);
         missing_lines |= 1U << line;
         ways |= static_cast<std::uint64_t>(way) << (4 * line);
@@ -94,8 +96,8 @@ L2Partition::Lookup L2Partition::look_up(std::size_t slice_index, std::uint32_t 
     return found;
 }
 
-int L2Partition::start_fill(const FillTarget& target, std::uint64_t sectors, unsigned lines, std::uint64_t ways, std::uint32_t who,
-                            std::int64_t ready_ps) {
+int L2Partition::start_fill(const FillTarget& target, std::uint64_t sectors, unsigned lines, std::uint64_t ways,
+                            std::uint32_t who, std::int64_t ready_ps) {
     const std::uint32_t index = pools_.fills.take();
     Fill& fill = pools_.fills[index];
     fill = Fill{};
@@ -144,7 +146,8 @@ void L2Partition::remove_fill(std::size_t slice, std::uint32_t fill) {
     *link = pools_.fills[fill].next;
 }
 
-int L2Partition::allocate(std::size_t slice, std::size_t line, std::uint32_t row, bool far, int policy, std::int64_t now_ps) {
+int L2Partition::allocate(std::size_t slice, std::size_t line, std::uint32_t row, bool far, int policy,
+                          std::int64_t now_ps) {
     auto& tags = slices_[slice].tags;
     TagStore::Set& set = tags.set(set_of(row, static_cast<int>(line)));
     const int way = tags.victim(set);
@@ -174,7 +177,8 @@ void L2Partition::flush_victim(std::size_t slice, std::int64_t now_ps) {
     issue_runs(slice, victim_row_, sectors, kNone, now_ps);
 }
 
-void L2Partition::mark_written(std::size_t slice_index, std::uint32_t row, std::uint64_t sectors, int policy, std::int64_t now_ps) {
+void L2Partition::mark_written(std::size_t slice_index, std::uint32_t row, std::uint64_t sectors, int policy,
+                               std::int64_t now_ps) {
     auto& tags = slices_[slice_index].tags;
     const std::uint16_t tag = tag_of(row);
     unsigned copied = 0;
@@ -238,27 +242,38 @@ void L2Partition::fetch(std::uint32_t index, std::int64_t ready_ps) {
         return;
     }
     const double header = header_bytes_ * std::max(1, __builtin_popcount(fill.lines));
-    const auto leaves = static_cast<std::int64_t>(link_out_.reserve(static_cast<double>(ready_ps), header * wiring_.link));
+    const auto leaves =
+        static_cast<std::int64_t>(link_out_.reserve(static_cast<double>(ready_ps), header * wiring_.link));
     const std::int64_t link_ps = wiring_.link_ps[static_cast<std::size_t>(slice_numbers_[fill.slice])];
     pools_.fills[index].link_ps = static_cast<std::int32_t>(leaves - ready_ps + link_ps);
     send(*other_, leaves + link_ps, far_read, index);
 }
 
-void L2Partition::issue_runs(std::size_t slice, std::uint32_t row, std::uint64_t sectors, std::uint32_t fill, std::int64_t ready_ps) {
-    // A granule is cut into pieces that go round over the slice's channels; within a channel its bursts are consecutive.
-    const auto pieces = static_cast<unsigned>(lines_per_granule_ * static_cast<std::size_t>(sectors_per_line_)) / wiring_.map.piece_sectors();
+void L2Partition::issue_runs(std::size_t slice, std::uint32_t row, std::uint64_t sectors, std::uint32_t fill,
+                             std::int64_t ready_ps) {
+    // A granule is cut into pieces that go round over the slice's channels; within a channel its bursts are
+    // consecutive.
+    const auto pieces = static_cast<unsigned>(lines_per_granule_ * static_cast<std::size_t>(sectors_per_line_)) /
+                        wiring_.map.piece_sectors();
     const auto piece_sectors = wiring_.map.piece_sectors();
     const auto channels = static_cast<unsigned>(wiring_.map.channels_per_slice());
     const AddressMap::DramPlace place = wiring_.map.dram(row);
     for (unsigned piece = 0; piece < pieces; ++piece) {
-        std::uint64_t left = sectors >> (piece * piece_sectors) & (piece_sectors == 64 ? ~0ULL : (1ULL << piece_sectors) - 1);
+        std::uint64_t left =
+            sectors >> (piece * piece_sectors) & (piece_sectors == 64 ? ~0ULL : (1ULL << piece_sectors) - 1);
         while (left != 0) {
             const int first = __builtin_ctzll(left);
             const int length = left >> first == ~0ULL >> first ? 64 - first : __builtin_ctzll(~(left >> first));
             const std::uint32_t index = pools_.runs.take();
-            pools_.runs[index] = {fill, place.page, static_cast<std::uint16_t>(place.first_burst + piece / channels * piece_sectors + static_cast<unsigned>(first)),
-                                  static_cast<std::uint16_t>(length), static_cast<std::uint16_t>(slice),
-                                  static_cast<std::uint8_t>((piece + row) % channels), fill == kNone, ready_ps};
+            pools_.runs[index] = {fill,
+                                  place.page,
+                                  static_cast<std::uint16_t>(place.first_burst + piece / channels * piece_sectors +
+                                                             static_cast<unsigned>(first)),
+                                  static_cast<std::uint16_t>(length),
+                                  static_cast<std::uint16_t>(slice),
+                                  static_cast<std::uint8_t>((piece + row) % channels),
+                                  fill == kNone,
+                                  ready_ps};
             if (fill != kNone) ++pools_.fills[fill].runs;
             send_run(slice, index, ready_ps);
             left &= ~(((length == 64 ? 0ULL : 1ULL << length) - 1) << first);
@@ -270,7 +285,8 @@ void L2Partition::send_run(std::size_t slice_index, std::uint32_t index, std::in
     const auto number = static_cast<std::size_t>(slice_numbers_[slice_index]);
     if (pools_.runs[index].write) slices_[slice_index].writes_in_flight += pools_.runs[index].bursts;
     const std::int64_t due = ready_ps + wiring_.slice_to_controller_ps[number] + wiring_.controller_to_stack_ps[number];
-    send(*stacks_[static_cast<std::size_t>(wiring_.slice_stack[number])], due, HbmStack::access, index, static_cast<std::uint32_t>(number));
+    send(*stacks_[static_cast<std::size_t>(wiring_.slice_stack[number])], due, HbmStack::access, index,
+         static_cast<std::uint32_t>(number));
 }
 
 void L2Partition::finish_run(std::uint32_t index, std::int64_t now_ps) {
@@ -302,7 +318,8 @@ void L2Partition::finish_fill(std::uint32_t index, std::int64_t ready_ps) {
         const auto line = static_cast<std::size_t>(__builtin_ctz(left));
         TagStore::Set& set = slices_[fill.slice].tags.set(first_set + line);
         const auto way = static_cast<int>(fill.ways >> (4 * line) & 15);
-        const auto arrived = static_cast<unsigned>(fill.sectors >> (line * static_cast<std::size_t>(sectors_per_line_))) & sector_mask_;
+        const auto arrived =
+            static_cast<unsigned>(fill.sectors >> (line * static_cast<std::size_t>(sectors_per_line_))) & sector_mask_;
         TagStore::put(set.pending, way, false);
         set.sectors[way] |= static_cast<std::uint8_t>(arrived);
     }

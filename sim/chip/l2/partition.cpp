@@ -9,13 +9,14 @@ namespace memwall::chip {
 
 namespace {
 
-// Evictions in front of memory, in multiples of its write queue, at which a slice stops accepting. Not published; twice lets
-// the controller see a full queue while the slice prepares the next batch.
+// Evictions in front of memory, in multiples of its write queue, at which a slice stops accepting. Not published; twice
+// lets the controller see a full queue while the slice prepares the next batch.
 constexpr int kWriteQueuesAhead = 2;
 
 }  // namespace
 
-L2Partition::L2Partition(const sc_core::sc_module_name& name, Shared& shared, MemoryPools& pools, int half, std::uint32_t id)
+L2Partition::L2Partition(const sc_core::sc_module_name& name, Shared& shared, MemoryPools& pools, int half,
+                         std::uint32_t id)
     : PartOf(name, shared.grid, id), shared_(shared), wiring_(shared.wiring), pools_(pools), half_(half) {
     const auto& l2 = wiring_.device.l2;
     const auto& hbm = wiring_.device.hbm;
@@ -51,13 +52,27 @@ void L2Partition::connect(Crossbar& crossbar, L2Partition& other, const std::vec
 void L2Partition::handle(const Message& message) {
     const std::uint32_t item = message.payload;
     switch (message.kind) {
-        case request: accept(item, message.due_ps); break;
-        case far_read: accept_far_read(item, message.due_ps, false); break;
-        case far_write: accept_far_write(item, message.due_ps); break;
-        case far_data: finish_fill(item, message.due_ps); break;
-        case far_ack: answer(item, message.due_ps); break;
-        case dram_done: finish_run(item, message.due_ps); break;
-        default: withdraw_copy(message.arg >> 16, item, message.arg & 0xFFFF); break;
+        case request:
+            accept(item, message.due_ps);
+            break;
+        case far_read:
+            accept_far_read(item, message.due_ps, false);
+            break;
+        case far_write:
+            accept_far_write(item, message.due_ps);
+            break;
+        case far_data:
+            finish_fill(item, message.due_ps);
+            break;
+        case far_ack:
+            answer(item, message.due_ps);
+            break;
+        case dram_done:
+            finish_run(item, message.due_ps);
+            break;
+        default:
+            withdraw_copy(message.arg >> 16, item, message.arg & 0xFFFF);
+            break;
     }
 }
 
@@ -158,7 +173,8 @@ void L2Partition::write(std::uint32_t index, std::int64_t begun_ps) {
     }
     withdraw_copy(slice, place.row, lines);
     const double moved = chunk.bytes + header_bytes_ * chunk.lines;
-    const auto leaves = static_cast<std::int64_t>(link_out_.reserve(static_cast<double>(begun_ps + hit_ps_), moved * wiring_.link));
+    const auto leaves =
+        static_cast<std::int64_t>(link_out_.reserve(static_cast<double>(begun_ps + hit_ps_), moved * wiring_.link));
     counters_.link_bytes += chunk.bytes;
     send(*other_, leaves + wiring_.link_ps[chunk.slice], far_write, index);
 }
@@ -189,7 +205,8 @@ void L2Partition::finish_reduce(std::uint32_t index, std::int64_t ready_ps) {
     Chunk& chunk = shared_.chunks[index];
     if (chunk.access == Access::reduce) {
         const Place place = wiring_.map.place(chunk.address);
-        mark_written(static_cast<std::size_t>(wiring_.slice_index[chunk.slice]), place.row, sectors_of(chunk), chunk.policy, ready_ps);
+        mark_written(static_cast<std::size_t>(wiring_.slice_index[chunk.slice]), place.row, sectors_of(chunk),
+                     chunk.policy, ready_ps);
     }
     if (wiring_.slice_partition[chunk.slice] == half_) {
         answer(index, ready_ps);
@@ -203,7 +220,8 @@ void L2Partition::answer(std::uint32_t index, std::int64_t ready_ps) {
     auto& slice = slices_[static_cast<std::size_t>(wiring_.slice_index[chunk.slice])];
     std::int64_t leaves = ready_ps;
     if (chunk.access == Access::read) {
-        leaves = static_cast<std::int64_t>(slice.out.reserve(static_cast<double>(ready_ps), chunk.bytes * wiring_.slice_port));
+        leaves = static_cast<std::int64_t>(
+            slice.out.reserve(static_cast<double>(ready_ps), chunk.bytes * wiring_.slice_port));
         traffic_[static_cast<std::size_t>(wiring_.slice_index[chunk.slice])].bytes_out +=
             static_cast<std::uint64_t>(sector_count(sectors_of(chunk)) * sector_bytes_);
     }
@@ -242,7 +260,8 @@ void L2Partition::accept_far_read(std::uint32_t index, std::int64_t now_ps, bool
 void L2Partition::answer_far(std::uint32_t index, std::int64_t ready_ps) {
     Fill& fill = pools_.fills[index];
     const double bytes = sector_count(fill.sectors) * sector_bytes_;
-    const auto leaves = static_cast<std::int64_t>(link_out_.reserve(static_cast<double>(ready_ps), bytes * wiring_.link));
+    const auto leaves =
+        static_cast<std::int64_t>(link_out_.reserve(static_cast<double>(ready_ps), bytes * wiring_.link));
     counters_.link_bytes += static_cast<std::uint64_t>(bytes);
     const std::int64_t link_ps = wiring_.link_ps[static_cast<std::size_t>(slice_numbers_[fill.slice])];
     fill.link_ps += static_cast<std::int32_t>(leaves - ready_ps + link_ps);
@@ -255,17 +274,19 @@ std::string L2Partition::describe_held() const {
         stalled += slice.stalled.empty() ? 0 : 1;
         writes += slice.writes_in_flight;
     }
-    return fmt::format("{}: {} requests inside, {} slices stalled behind write-back, {} bursts on their way to memory", name(), chunks_in_ - chunks_out_, stalled, writes);
+    return fmt::format("{}: {} requests inside, {} slices stalled behind write-back, {} bursts on their way to memory",
+                       name(), chunks_in_ - chunks_out_, stalled, writes);
 }
 
 void L2Partition::check_empty() const {
     if (chunks_in_ != chunks_out_) {
-        throw ModelError(fmt::format("{}: conservation broken: {} chunks entered, {} left", name(), chunks_in_, chunks_out_));
+        throw ModelError(
+            fmt::format("{}: conservation broken: {} chunks entered, {} left", name(), chunks_in_, chunks_out_));
     }
     for (std::size_t s = 0; s < slices_.size(); ++s) {
         if (traffic_[s].bytes_in < traffic_[s].bytes_out) {
-            throw ModelError(fmt::format("{}: conservation broken: {} bytes asked, {} answered", traffic_[s].name, traffic_[s].bytes_in,
-                                         traffic_[s].bytes_out));
+            throw ModelError(fmt::format("{}: conservation broken: {} bytes asked, {} answered", traffic_[s].name,
+                                         traffic_[s].bytes_in, traffic_[s].bytes_out));
         }
     }
 }

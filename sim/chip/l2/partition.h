@@ -1,12 +1,13 @@
 // One of the two L2 partitions, with its slices and its end of the link to the other.
 //
-// Measured on Hopper: an SM reads only its own half. A line whose home (the half beside its memory channel) is the other
-// half is fetched over the link and copied into the reader's half, so that shared data occupies both: a plain 50 MB cache
-// cannot show the knees at 25 MB. The home keeps its line as well; it knows that a copy exists and withdraws it when the
-// line is written. Writes go to the home.
+// Measured on Hopper: an SM reads only its own half. A line whose home (the half beside its memory channel) is the
+// other half is fetched over the link and copied into the reader's half, so that shared data occupies both: a plain 50
+// MB cache cannot show the knees at 25 MB. The home keeps its line as well; it knows that a copy exists and withdraws
+// it when the line is written. Writes go to the home.
 //
-// A slice passes look-ups at a fixed rate, answers hits after its pipeline, merges misses to a line on its way, and holds
-// dirty sectors until they are evicted. A slice whose evictions pile up in front of memory stops accepting requests.
+// A slice passes look-ups at a fixed rate, answers hits after its pipeline, merges misses to a line on its way, and
+// holds dirty sectors until they are evicted. A slice whose evictions pile up in front of memory stops accepting
+// requests.
 #pragma once
 
 #include <array>
@@ -26,18 +27,18 @@ class HbmStack;
 
 /// Sectors of one granule on their way into a slice, from memory or from the other partition.
 struct Fill {
-    std::uint64_t sectors;   ///< asked for
-    std::uint64_t ways;      ///< four bits per line of the granule
-    std::uint32_t row;       ///< granule within the slice
+    std::uint64_t sectors;      ///< asked for
+    std::uint64_t ways;         ///< four bits per line of the granule
+    std::uint32_t row;          ///< granule within the slice
     std::uint32_t first_asker;  ///< whose look-up made it
     std::uint32_t more_askers;  ///< list of Asker
-    std::uint32_t next;      ///< in its slice's list of fills
+    std::uint32_t next;         ///< in its slice's list of fills
     std::uint16_t slice;
-    std::uint16_t lines;     ///< which lines of the granule it fills; none: its sectors pass without being kept
-    std::uint8_t runs;       ///< DRAM runs that have not come back
-    std::uint8_t waiting;    ///< at its home: fills that it waits for there (far fills are askers too)
+    std::uint16_t lines;   ///< which lines of the granule it fills; none: its sectors pass without being kept
+    std::uint8_t runs;     ///< DRAM runs that have not come back
+    std::uint8_t waiting;  ///< at its home: fills that it waits for there (far fills are askers too)
     std::uint8_t policy;
-    bool far;                ///< its home is the other partition
+    bool far;  ///< its home is the other partition
     bool replay;
     std::int32_t hbm_ps, interposer_ps, link_ps;
 };
@@ -51,11 +52,11 @@ struct Asker {
 
 /// A run of bursts in one page of one pseudo-channel.
 struct DramRun {
-    std::uint32_t fill;   ///< kNone for a write
+    std::uint32_t fill;  ///< kNone for a write
     std::uint32_t page;
     std::uint16_t first_burst, bursts;
     std::uint16_t slice;
-    std::uint8_t channel; ///< of the slice
+    std::uint8_t channel;  ///< of the slice
     bool write;
     std::int64_t entered_ps;
 };
@@ -70,13 +71,13 @@ struct MemoryPools {
 class L2Partition : public PartOf<L2Partition> {
 public:
     enum Kind : std::uint32_t {
-        request,        ///< chunk, from the crossbar
-        far_read,       ///< fill of the other partition, which asks its home
-        far_write,      ///< chunk of the other partition's SMs that writes a line homed here
-        far_data,       ///< fill, answered by its home
-        far_ack,        ///< chunk, written at its home
-        dram_done,      ///< run
-        withdraw        ///< payload row, arg slice index << 16 | lines: a copy is no longer valid
+        request,    ///< chunk, from the crossbar
+        far_read,   ///< fill of the other partition, which asks its home
+        far_write,  ///< chunk of the other partition's SMs that writes a line homed here
+        far_data,   ///< fill, answered by its home
+        far_ack,    ///< chunk, written at its home
+        dram_done,  ///< run
+        withdraw    ///< payload row, arg slice index << 16 | lines: a copy is no longer valid
     };
 
     L2Partition(const sc_core::sc_module_name& name, Shared& shared, MemoryPools& pools, int half, std::uint32_t id);
@@ -97,15 +98,15 @@ private:
     struct Slice {
         Slice(int sets, int ways, Replacement replacement) : tags(sets, ways, replacement) { fills.fill(kNone); }
         TagStore tags;
-        Server lookups;                   // tag pipeline
-        Server out;                       // data port to the crossbar
-        int writes_in_flight = 0;         // bursts that memory has not yet taken
-        RingQueue<std::uint32_t> stalled; // chunks behind a full write-back queue
+        Server lookups;                                 // tag pipeline
+        Server out;                                     // data port to the crossbar
+        int writes_in_flight = 0;                       // bursts that memory has not yet taken
+        RingQueue<std::uint32_t> stalled;               // chunks behind a full write-back queue
         std::array<std::uint32_t, kFillBuckets> fills;  // those on their way, by row
     };
     /// What a look-up found.
     struct Lookup {
-        int waits = 0;          ///< fills that the asker now waits for
+        int waits = 0;  ///< fills that the asker now waits for
         bool replay = false;
         std::uint64_t hit = 0;  ///< sectors found, or on their way for another
     };
@@ -128,8 +129,10 @@ private:
         bool far;
         int policy;
     };
-    /// Starts a fill of `lines` of the granule (none: the sectors pass without being kept); returns 1, the wait it makes.
-    int start_fill(const FillTarget& target, std::uint64_t sectors, unsigned lines, std::uint64_t ways, std::uint32_t who, std::int64_t ready_ps);
+    /// Starts a fill of `lines` of the granule (none: the sectors pass without being kept); returns 1, the wait it
+    /// makes.
+    int start_fill(const FillTarget& target, std::uint64_t sectors, unsigned lines, std::uint64_t ways,
+                   std::uint32_t who, std::int64_t ready_ps);
     void add_fill(std::size_t slice, std::uint32_t fill);
     void remove_fill(std::size_t slice, std::uint32_t fill);
     [[nodiscard]] unsigned fetch_sectors(unsigned wanted) const;
@@ -144,12 +147,15 @@ private:
     void wake_asker(std::uint32_t who, const Fill& fill, std::int64_t ready_ps);
     void add_asker(std::uint32_t fill, std::uint32_t who);
     // Memory side.
-    void issue_runs(std::size_t slice, std::uint32_t row, std::uint64_t sectors, std::uint32_t fill, std::int64_t ready_ps);
+    void issue_runs(std::size_t slice, std::uint32_t row, std::uint64_t sectors, std::uint32_t fill,
+                    std::int64_t ready_ps);
     void send_run(std::size_t slice, std::uint32_t run, std::int64_t ready_ps);
     // Answers.
     void answer(std::uint32_t chunk, std::int64_t ready_ps);
     void note_wait(Chunk& chunk, const Fill& fill, std::int64_t until_ps);
-    [[nodiscard]] std::uint64_t sectors_of(const Chunk& chunk) const { return wiring_.map.sectors(chunk.address, chunk.bytes); }
+    [[nodiscard]] std::uint64_t sectors_of(const Chunk& chunk) const {
+        return wiring_.map.sectors(chunk.address, chunk.bytes);
+    }
     void answer_far(std::uint32_t fill, std::int64_t ready_ps);
     void finish_reduce(std::uint32_t chunk, std::int64_t ready_ps);
     std::int64_t look_up_begins(Slice& slice, int lines, std::int64_t now_ps);
@@ -170,19 +176,19 @@ private:
     std::vector<HbmStack*> stacks_;
 
     std::vector<Slice> slices_;
-    std::vector<int> slice_numbers_;     // chip-wide
+    std::vector<int> slice_numbers_;  // chip-wide
     Server link_out_;
     std::uint32_t groups_;
     std::size_t lines_per_granule_;
     int sectors_per_line_;
-    unsigned sector_mask_;               // of one line
+    unsigned sector_mask_;  // of one line
     int sector_bytes_;
     std::int64_t hit_ps_, miss_ps_, fill_ps_, replay_ps_;
     double lookup_ps_;
     double header_bytes_;
-    std::uint64_t fill_pair_mask_;       // sectors per fill granule, as a run of ones
+    std::uint64_t fill_pair_mask_;  // sectors per fill granule, as a run of ones
     int fill_sectors_;
-    int write_limit_;                    // bursts that a slice may have on their way to memory
+    int write_limit_;  // bursts that a slice may have on their way to memory
 
     // The victim that is being gathered: lines of one granule leave as one write.
     std::uint32_t victim_row_ = 0;

@@ -2,7 +2,11 @@
 
 namespace memwall::chip {
 
-TagStore::TagStore(int sets, int ways, Replacement replacement) : ways_(ways), last_shift_(4 * (ways - 1)), used_(ways == kMaxWays ? ~0ULL : (1ULL << (4 * ways)) - 1), replacement_(replacement) {
+TagStore::TagStore(int sets, int ways, Replacement replacement)
+    : ways_(ways),
+      last_shift_(4 * (ways - 1)),
+      used_(ways == kMaxWays ? ~0ULL : (1ULL << (4 * ways)) - 1),
+      replacement_(replacement) {
     Set empty{};
     for (auto& tag : empty.tag) tag = kInvalid;
     empty.order = 0xFEDCBA9876543210ULL;

@@ -13,8 +13,13 @@ constexpr int kReadyMoment = 0, kFirstCta = 1, kFirstData = 2, kDrain = 3, kEnd 
 }  // namespace
 
 LaunchUnit::LaunchUnit(const sc_core::sc_module_name& name, Shared& shared, Workbench& bench, std::uint32_t id)
-    : PartOf(name, shared.grid, id), shared_(shared), wiring_(shared.wiring), bench_(bench), running_(bench.programs.size()),
-      observed_(bench.programs.size()), seen_data_(bench.programs.size(), false) {
+    : PartOf(name, shared.grid, id),
+      shared_(shared),
+      wiring_(shared.wiring),
+      bench_(bench),
+      running_(bench.programs.size()),
+      observed_(bench.programs.size()),
+      seen_data_(bench.programs.size(), false) {
     const auto& device = wiring_.device;
     const bool resident = bench.trace->runtime == trace::Runtime::megakernel;
     dispatch_ps_ = wiring_.sm_clock.period_ps() / device.launch.ctas_per_cycle;
@@ -23,10 +28,17 @@ LaunchUnit::LaunchUnit(const sc_core::sc_module_name& name, Shared& shared, Work
     exit_ps_ = resident ? 0 : wiring_.sm_clock.span(device.launch.cta_exit_cycles).count;
     start_ps_ = std::max(start_ps_, shared.grid.lookahead_ps);
     exit_ps_ = std::max(exit_ps_, shared.grid.lookahead_ps);
-    host_launch_ps_ = bench.trace->runtime == trace::Runtime::stream ? static_cast<std::int64_t>(device.launch.host_launch_us * 1e6) : 0;
+    host_launch_ps_ = bench.trace->runtime == trace::Runtime::stream
+                          ? static_cast<std::int64_t>(device.launch.host_launch_us * 1e6)
+                          : 0;
     gpc_sms_.resize(static_cast<std::size_t>(device.gpcs()));
     for (int sm = 0; sm < device.sms(); ++sm) {
-        auto& resources = free_.emplace_back(Resources{device.sm.max_ctas, device.sm.max_threads, device.sm.max_warps, device.sm.registers, device.sm.smem_bytes, {}});
+        auto& resources = free_.emplace_back(Resources{device.sm.max_ctas,
+                                                       device.sm.max_threads,
+                                                       device.sm.max_warps,
+                                                       device.sm.registers,
+                                                       device.sm.smem_bytes,
+                                                       {}});
         for (int slot = kSlots - 1; slot >= 0; --slot) resources.free_slots.push_back(static_cast<std::uint8_t>(slot));
         gpc_sms_[static_cast<std::size_t>(wiring_.sm_gpc[static_cast<std::size_t>(sm)])].push_back(sm);
     }
@@ -37,31 +49,51 @@ void LaunchUnit::connect(const std::vector<Sm*>& sms, Snapshot snapshot) {
     snapshot_ = std::move(snapshot);
 }
 
-void LaunchUnit::begin() { deliver({shared_.grid.lookahead_ps, next_order(), 0, 0, ready}); }
+void LaunchUnit::begin() {
+    deliver({shared_.grid.lookahead_ps, next_order(), 0, 0, ready});
+}
 
 std::int64_t LaunchUnit::gap_ps() const {
     const auto& launch = wiring_.device.launch;
     double us = 0;
     switch (bench_.trace->runtime) {
-        case trace::Runtime::stream: us = launch.stream_gap_us; break;
-        case trace::Runtime::graph: us = launch.graph_gap_us; break;
-        case trace::Runtime::pdl: us = launch.pdl_gap_us; break;
-        case trace::Runtime::megakernel: us = launch.megakernel_gap_us; break;
+        case trace::Runtime::stream:
+            us = launch.stream_gap_us;
+            break;
+        case trace::Runtime::graph:
+            us = launch.graph_gap_us;
+            break;
+        case trace::Runtime::pdl:
+            us = launch.pdl_gap_us;
+            break;
+        case trace::Runtime::megakernel:
+            us = launch.megakernel_gap_us;
+            break;
     }
     return static_cast<std::int64_t>(us * 1e6);
 }
 
-bool LaunchUnit::overlaps() const { return bench_.trace->runtime == trace::Runtime::pdl || bench_.trace->runtime == trace::Runtime::megakernel; }
+bool LaunchUnit::overlaps() const {
+    return bench_.trace->runtime == trace::Runtime::pdl || bench_.trace->runtime == trace::Runtime::megakernel;
+}
 
 void LaunchUnit::handle(const Message& message) {
     const std::int64_t now = message.due_ps;
     const auto sm = static_cast<int>(message.payload >> 8);
     const auto slot = static_cast<int>(message.payload & 0xFF);
     switch (message.kind) {
-        case ready: make_ready(message.payload, now); break;
-        case dispatch: place_all(now, -1); break;
-        case cta_exited: exited(sm, slot, message.arg >> 1, (message.arg & 1) != 0, now); break;
-        case cta_drained: drained(sm, slot, message.arg, now); break;
+        case ready:
+            make_ready(message.payload, now);
+            break;
+        case dispatch:
+            place_all(now, -1);
+            break;
+        case cta_exited:
+            exited(sm, slot, message.arg >> 1, (message.arg & 1) != 0, now);
+            break;
+        case cta_drained:
+            drained(sm, slot, message.arg, now);
+            break;
         case cta_triggered:
             ++running_[message.arg].triggered;
             place_all(now, -1);
@@ -82,7 +114,8 @@ void LaunchUnit::make_ready(std::size_t kernel, std::int64_t at_ps) {
     running_[kernel].ready = true;
     if (kernel == 0) observe(0, kReadyMoment, at_ps);
     if (!overlaps() || kernel == 0) {
-        for (Sm* each : sms_) send(*each, at_ps + shared_.grid.lookahead_ps, Sm::dependency, static_cast<std::uint32_t>(kernel));
+        for (Sm* each : sms_)
+            send(*each, at_ps + shared_.grid.lookahead_ps, Sm::dependency, static_cast<std::uint32_t>(kernel));
     }
     place_all(at_ps, -1);
 }
@@ -92,7 +125,8 @@ bool LaunchUnit::fits(const Program& p, int sm) const {
     const auto& allowed = p.kernel->sms;
     if (!allowed.empty() && std::find(allowed.begin(), allowed.end(), sm) == allowed.end()) return false;
     const int resident = wiring_.device.sm.max_ctas - r.ctas;
-    return resident < p.ctas_per_sm && r.threads >= p.threads && r.warps >= p.warps && r.registers >= p.registers && r.smem_bytes >= p.smem_bytes && !r.free_slots.empty();
+    return resident < p.ctas_per_sm && r.threads >= p.threads && r.warps >= p.warps && r.registers >= p.registers &&
+           r.smem_bytes >= p.smem_bytes && !r.free_slots.empty();
 }
 
 void LaunchUnit::place_all(std::int64_t now_ps, int hint_sm) {
@@ -104,14 +138,16 @@ void LaunchUnit::place_all(std::int64_t now_ps, int hint_sm) {
             // The next kernel's CTAs may follow at once when it was launched dependent and this one let it.
             const std::size_t next = dispatching_ + 1;
             if (next >= running_.size()) return;
-            const bool let = overlaps() && bench_.programs[dispatching_].triggers && run.triggered + run.exited >= kernel.ctas;
+            const bool let =
+                overlaps() && bench_.programs[dispatching_].triggers && run.triggered + run.exited >= kernel.ctas;
             if (!running_[next].ready && !let) return;
             running_[next].ready = true;
             dispatching_ = next;
             continue;
         }
         if (!run.ready) return;
-        const bool placed = kernel.work.cluster > 1 ? place_cluster(dispatching_, now_ps) : place_one(dispatching_, now_ps, hint_sm);
+        const bool placed =
+            kernel.work.cluster > 1 ? place_cluster(dispatching_, now_ps) : place_one(dispatching_, now_ps, hint_sm);
         if (!placed) return;
     }
 }
@@ -154,7 +190,8 @@ bool LaunchUnit::place_cluster(std::size_t kernel, std::int64_t now_ps) {
         record.live = size;
         for (int rank = 0; rank < size; ++rank) {
             record.sm[static_cast<std::size_t>(rank)] = static_cast<std::uint16_t>(chosen[rank]);
-            record.slot[static_cast<std::size_t>(rank)] = free_[static_cast<std::size_t>(chosen[rank])].free_slots.back();
+            record.slot[static_cast<std::size_t>(rank)] =
+                free_[static_cast<std::size_t>(chosen[rank])].free_slots.back();
         }
         const std::int64_t first = running_[kernel].next;
         running_[kernel].next += size;
@@ -164,7 +201,8 @@ bool LaunchUnit::place_cluster(std::size_t kernel, std::int64_t now_ps) {
     return false;
 }
 
-void LaunchUnit::start(std::size_t kernel, int sm, std::int64_t cta, std::uint32_t cluster, int rank, std::int64_t now_ps) {
+void LaunchUnit::start(std::size_t kernel, int sm, std::int64_t cta, std::uint32_t cluster, int rank,
+                       std::int64_t now_ps) {
     const Program& p = bench_.programs[kernel];
     Resources& r = free_[static_cast<std::size_t>(sm)];
     const std::uint8_t slot = r.free_slots.back();
@@ -240,8 +278,9 @@ void LaunchUnit::describe_waits(std::vector<std::string>& lines) const {
     for (std::size_t kernel = completed_; kernel < running_.size() && kernel < completed_ + 2; ++kernel) {
         const auto& run = running_[kernel];
         const auto ctas = bench_.programs[kernel].kernel->ctas;
-        lines.push_back(fmt::format("kernel {}: {} of {} CTAs dispatched, {} exited, {} with all stores arrived{}", bench_.programs[kernel].kernel->name, run.next, ctas,
-                                    run.exited, run.drained, run.ready && run.next < ctas ? "; the rest cannot be placed" : ""));
+        lines.push_back(fmt::format("kernel {}: {} of {} CTAs dispatched, {} exited, {} with all stores arrived{}",
+                                    bench_.programs[kernel].kernel->name, run.next, ctas, run.exited, run.drained,
+                                    run.ready && run.next < ctas ? "; the rest cannot be placed" : ""));
     }
 }
 

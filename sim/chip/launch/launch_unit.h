@@ -1,9 +1,9 @@
 // Kernel launch and the CTA scheduler.
 //
 // A kernel becomes ready when the one before it has completed (all CTAs exited, all stores arrived) and the gap of the
-// runtime has passed: a launch from a stream, a node of a graph, a programmatic dependent launch, or a grid barrier inside
-// a persistent kernel. CTAs are dealt at a bounded rate, one to each SM in turn while their threads, registers and shared
-// memory fit; a slot that becomes free takes the next. A cluster is placed whole inside one GPC.
+// runtime has passed: a launch from a stream, a node of a graph, a programmatic dependent launch, or a grid barrier
+// inside a persistent kernel. CTAs are dealt at a bounded rate, one to each SM in turn while their threads, registers
+// and shared memory fit; a slot that becomes free takes the next. A cluster is placed whole inside one GPC.
 #pragma once
 
 #include <functional>
@@ -49,7 +49,7 @@ private:
         std::vector<std::uint8_t> free_slots;
     };
     struct Running {
-        std::int64_t next = 0;       ///< CTA (or first of a cluster) to dispatch
+        std::int64_t next = 0;  ///< CTA (or first of a cluster) to dispatch
         std::int64_t exited = 0, drained = 0, triggered = 0;
         bool ready = false;
         bool first_exit = false;
@@ -78,8 +78,8 @@ private:
     std::vector<Running> running_;
     std::vector<KernelObservation> observed_;
     std::vector<bool> seen_data_;
-    std::size_t completed_ = 0;       ///< kernels before this one have completed
-    std::size_t dispatching_ = 0;     ///< kernel whose CTAs are being placed
+    std::size_t completed_ = 0;    ///< kernels before this one have completed
+    std::size_t dispatching_ = 0;  ///< kernel whose CTAs are being placed
     int rotor_ = 0;
     Server dispatcher_;
     double dispatch_ps_;

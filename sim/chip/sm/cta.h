@@ -14,19 +14,32 @@ inline constexpr int kMaxRings = 6;
 inline constexpr std::uint8_t kChaseRing = 15;  ///< a chunk's ring when a dependent load waits for it, not a stage
 inline constexpr int kMaxStages = 32;
 
-/// CTA slots of an SM: more than can be resident, because a CTA that has exited keeps its slot until its stores arrived.
+/// CTA slots of an SM: more than can be resident, because a CTA that has exited keeps its slot until its stores
+/// arrived.
 inline constexpr int kSlots = 96;
 
 /// Why a role does not run.
-enum class Wait : std::uint8_t { none, start, empty, full, mma, stores, cta_barrier, cluster_barrier, dependency, chase, done };
+enum class Wait : std::uint8_t {
+    none,
+    start,
+    empty,
+    full,
+    mma,
+    stores,
+    cta_barrier,
+    cluster_barrier,
+    dependency,
+    chase,
+    done
+};
 
 /// One stage of a ring. Generations count how often the ring has come round: the k-th fill uses stage k mod S.
 struct Stage {
     std::int64_t expected = 0, arrived = 0;  ///< bytes
     std::int64_t generation = -1;            ///< of the last acquire
     std::int64_t full_generation = -1;
-    std::int64_t full_ps = 0;                ///< when its last byte had landed
-    std::int32_t releases = 0;               ///< of all consumers, those of multicast peers included
+    std::int64_t full_ps = 0;   ///< when its last byte had landed
+    std::int32_t releases = 0;  ///< of all consumers, those of multicast peers included
     std::int32_t local_releases = 0;
     bool committed = false;
 };
@@ -49,11 +62,11 @@ struct RoleState {
     std::uint8_t wait_ring = 0;
     std::int16_t depth = 0;
     std::uint16_t pc = 0;
-    std::int32_t allowance = 0;        ///< of wait_mma
+    std::int32_t allowance = 0;  ///< of wait_mma
     std::int32_t mma_in_flight = 0;
-    std::int32_t stores_in_flight = 0; ///< chunks
+    std::int32_t stores_in_flight = 0;  ///< chunks
     std::int64_t wait_since_ps = 0;
-    std::int64_t item = 0;             ///< work item in progress
+    std::int64_t item = 0;  ///< work item in progress
     std::array<std::int64_t, trace::kVars> vars{};
     std::array<std::int64_t, trace::kLoopDepth> trips{};
     std::array<Cursor, kMaxRings> cursor{};
@@ -64,9 +77,9 @@ struct RoleState {
 
 struct Cta {
     bool live = false;
-    bool exited = false;               ///< roles done; stores may still be on their way
+    bool exited = false;  ///< roles done; stores may still be on their way
     std::uint32_t kernel = 0;
-    std::int64_t index = 0;            ///< in the grid
+    std::int64_t index = 0;  ///< in the grid
     std::uint32_t cluster = kNone;
     int rank = 0;
     int roles_left = 0;
@@ -83,7 +96,7 @@ struct ClusterRecord {
     std::array<std::uint16_t, kMaxCtas> sm{};
     std::array<std::uint8_t, kMaxCtas> slot{};
     int ctas = 0;
-    int arrived = 0;   ///< at the cluster barrier; counted by rank 0's SM
+    int arrived = 0;  ///< at the cluster barrier; counted by rank 0's SM
     int live = 0;
 };
 

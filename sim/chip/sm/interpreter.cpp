@@ -13,8 +13,8 @@ using trace::StepKind;
 
 namespace {
 
-/// Element i of a fixed random cyclic order of 0..n-1: a small Feistel network on the next power of four, walked until it
-/// falls into range. Every element is visited once per round, in the same order each round.
+/// Element i of a fixed random cyclic order of 0..n-1: a small Feistel network on the next power of four, walked until
+/// it falls into range. Every element is visited once per round, in the same order each round.
 std::uint64_t shuffled(std::uint64_t i, std::uint64_t n) {
     unsigned half = 1;
     while ((1ULL << (2 * half)) < n) ++half;
@@ -74,7 +74,8 @@ Sm::Outcome Sm::block(RoleState& role, Wait why, std::int64_t now_ps) {
 void Sm::wake(Cta& cta, int slot, int role, std::int64_t at_ps) {
     RoleState& state = cta.roles[static_cast<std::size_t>(role)];
     state.wait = Wait::start;
-    post(std::max(at_ps, state.wait_since_ps), resume, static_cast<std::uint32_t>(slot) << 8 | static_cast<std::uint32_t>(role));
+    post(std::max(at_ps, state.wait_since_ps), resume,
+         static_cast<std::uint32_t>(slot) << 8 | static_cast<std::uint32_t>(role));
 }
 
 void Sm::run(int slot, int role_index, std::int64_t now_ps) {
@@ -104,28 +105,50 @@ void Sm::run(int slot, int role_index, std::int64_t now_ps) {
 
 Sm::Outcome Sm::step(Cta& cta, int slot, int role_index, RoleState& role, const trace::Step& step, std::int64_t& now) {
     switch (step.kind) {
-        case StepKind::loop_begin: return begin_loop(program(cta), role, step);
-        case StepKind::loop_end: return end_loop(program(cta), role);
-        case StepKind::acquire: return acquire(cta, role, cta.rings[static_cast<std::size_t>(step.ring)], step.ring, now);
-        case StepKind::load: load(cta, slot, role_index, role, step, now); return Outcome::next;
-        case StepKind::commit: commit(cta, slot, role, step.ring, now); return Outcome::next;
-        case StepKind::wait_full: return wait_full(cta, role, step.ring, now);
-        case StepKind::release: release(cta, slot, role, step.ring, now); return Outcome::next;
-        case StepKind::mma: mma(cta, slot, role_index, role, step, now); return Outcome::next;
+        case StepKind::loop_begin:
+            return begin_loop(program(cta), role, step);
+        case StepKind::loop_end:
+            return end_loop(program(cta), role);
+        case StepKind::acquire:
+            return acquire(cta, role, cta.rings[static_cast<std::size_t>(step.ring)], step.ring, now);
+        case StepKind::load:
+            load(cta, slot, role_index, role, step, now);
+            return Outcome::next;
+        case StepKind::commit:
+            commit(cta, slot, role, step.ring, now);
+            return Outcome::next;
+        case StepKind::wait_full:
+            return wait_full(cta, role, step.ring, now);
+        case StepKind::release:
+            release(cta, slot, role, step.ring, now);
+            return Outcome::next;
+        case StepKind::mma:
+            mma(cta, slot, role_index, role, step, now);
+            return Outcome::next;
         case StepKind::wait_mma:
             role.allowance = static_cast<std::int32_t>(step.count.at(role.vars));
             return role.mma_in_flight <= role.allowance ? Outcome::next : block(role, Wait::mma, now);
-        case StepKind::vector: vector_work(cta, slot, role, step, now); return Outcome::next;
-        case StepKind::store:
-        case StepKind::reduce: load(cta, slot, role_index, role, step, now); return Outcome::next;
-        case StepKind::wait_stores: return role.stores_in_flight == 0 ? Outcome::next : block(role, Wait::stores, now);
-        case StepKind::sync_cta: return sync_cta(cta, slot, role, now);
-        case StepKind::sync_cluster: return sync_cluster(cta, role, now);
-        case StepKind::wait_dependency: return cta.kernel <= dependency_ ? Outcome::next : block(role, Wait::dependency, now);
-        case StepKind::trigger_dependents:
-            send(*launch_, now + launch_->exit_latency_ps(), LaunchUnit::cta_triggered, static_cast<std::uint32_t>(index_), cta.kernel);
+        case StepKind::vector:
+            vector_work(cta, slot, role, step, now);
             return Outcome::next;
-        case StepKind::chase: return chase(cta, slot, role_index, role, step, now);
+        case StepKind::store:
+        case StepKind::reduce:
+            load(cta, slot, role_index, role, step, now);
+            return Outcome::next;
+        case StepKind::wait_stores:
+            return role.stores_in_flight == 0 ? Outcome::next : block(role, Wait::stores, now);
+        case StepKind::sync_cta:
+            return sync_cta(cta, slot, role, now);
+        case StepKind::sync_cluster:
+            return sync_cluster(cta, role, now);
+        case StepKind::wait_dependency:
+            return cta.kernel <= dependency_ ? Outcome::next : block(role, Wait::dependency, now);
+        case StepKind::trigger_dependents:
+            send(*launch_, now + launch_->exit_latency_ps(), LaunchUnit::cta_triggered,
+                 static_cast<std::uint32_t>(index_), cta.kernel);
+            return Outcome::next;
+        case StepKind::chase:
+            return chase(cta, slot, role_index, role, step, now);
     }
     return Outcome::next;
 }
@@ -167,7 +190,8 @@ Sm::Outcome Sm::acquire(const Cta& cta, RoleState& role, RingState& ring, int ri
     stage.expected = 0;
     stage.committed = false;
     ++cursor.acquired;
-    if (!program(cta).kernel->rings[static_cast<std::size_t>(ring_index)].registers) now += cycles(device_.sm.barrier_wait_cycles);
+    if (!program(cta).kernel->rings[static_cast<std::size_t>(ring_index)].registers)
+        now += cycles(device_.sm.barrier_wait_cycles);
     return Outcome::next;
 }
 
@@ -176,7 +200,8 @@ void Sm::load(Cta& cta, int slot, int role_index, RoleState& role, const trace::
     const bool is_load = step.kind == StepKind::load;
     const bool plain = step.path != trace::LoadPath::tma;
     std::array<std::int64_t, trace::kMaxRank> origin{};
-    for (int d = 0; d < tensor.rank; ++d) origin[static_cast<std::size_t>(d)] = step.origin[static_cast<std::size_t>(d)].at(role.vars);
+    for (int d = 0; d < tensor.rank; ++d)
+        origin[static_cast<std::size_t>(d)] = step.origin[static_cast<std::size_t>(d)].at(role.vars);
 
     Transfer transfer{};
     Chunk& chunk = transfer.chunk;
@@ -271,8 +296,10 @@ Sm::Outcome Sm::wait_full(Cta& cta, RoleState& role, int ring_index, std::int64_
     ++cursor.consumed;
     now = std::max(now, stage.full_ps);
     // Even a successful try_wait takes its latency; a scoreboard on registers does not.
-    if (!program(cta).kernel->rings[static_cast<std::size_t>(ring_index)].registers) now += cycles(device_.sm.barrier_wait_cycles);
-    if (role.instance == 0) counters_.life.smem_wait += static_cast<double>(now - stage.full_ps) * static_cast<double>(stage.expected);
+    if (!program(cta).kernel->rings[static_cast<std::size_t>(ring_index)].registers)
+        now += cycles(device_.sm.barrier_wait_cycles);
+    if (role.instance == 0)
+        counters_.life.smem_wait += static_cast<double>(now - stage.full_ps) * static_cast<double>(stage.expected);
     return Outcome::next;
 }
 
@@ -281,7 +308,8 @@ void Sm::release(Cta& cta, int slot, RoleState& role, int ring_index, std::int64
     Cursor& cursor = role.cursor[static_cast<std::size_t>(ring_index)];
     const auto stage = static_cast<int>(cursor.released++ % ring.stages);
     const Stage& state = ring.stage[static_cast<std::size_t>(stage)];
-    if (role.instance == 0) counters_.life.compute += static_cast<double>(now - state.full_ps) * static_cast<double>(state.expected);
+    if (role.instance == 0)
+        counters_.life.compute += static_cast<double>(now - state.full_ps) * static_cast<double>(state.expected);
     const auto at = now + cycles(device_.sm.barrier_arrive_cycles);
     if (program(cta).ring_group[static_cast<std::size_t>(ring_index)] > 1) {
         const ClusterRecord& cluster = bench_.clusters[cta.cluster];
@@ -289,7 +317,8 @@ void Sm::release(Cta& cta, int slot, RoleState& role, int ring_index, std::int64
         for (int rank = 0; rank < cluster.ctas; ++rank) {
             if (rank == cta.rank) continue;
             const auto i = static_cast<std::size_t>(rank);
-            send(*sms_[cluster.sm[i]], due, peer_release, static_cast<std::uint32_t>(cluster.slot[i]) << 8 | static_cast<std::uint32_t>(ring_index),
+            send(*sms_[cluster.sm[i]], due, peer_release,
+                 static_cast<std::uint32_t>(cluster.slot[i]) << 8 | static_cast<std::uint32_t>(ring_index),
                  static_cast<std::uint32_t>(stage));
         }
     }
@@ -309,7 +338,8 @@ void Sm::local_release(Cta& cta, int slot, int ring_index, int stage_index, bool
     if (stage.releases < ring.consumers) return;
     for (std::size_t r = 0; r < cta.roles.size(); ++r) {
         RoleState& role = cta.roles[r];
-        if (role.wait == Wait::empty && role.wait_ring == ring_index && role.cursor[static_cast<std::size_t>(ring_index)].acquired % ring.stages == stage_index) {
+        if (role.wait == Wait::empty && role.wait_ring == ring_index &&
+            role.cursor[static_cast<std::size_t>(ring_index)].acquired % ring.stages == stage_index) {
             wake(cta, slot, static_cast<int>(r), at_ps);
         }
     }
@@ -319,7 +349,8 @@ void Sm::mma(Cta&, int slot, int role_index, RoleState& role, const trace::Step&
     const MmaCost cost = mma_cost(step.mma, device_.tensor);
     now += cycles(device_.tensor.issue_cycles * cost.instructions);
     const double cycle = wiring_.sm_clock.period_ps();
-    tensor_.queue.push({static_cast<std::uint8_t>(slot), static_cast<std::uint8_t>(role_index), cost.tensor_cycles * cycle, cost.operand_bytes * smem_ps_per_byte_});
+    tensor_.queue.push({static_cast<std::uint8_t>(slot), static_cast<std::uint8_t>(role_index),
+                        cost.tensor_cycles * cycle, cost.operand_bytes * smem_ps_per_byte_});
     counters_.smem_bytes += static_cast<std::uint64_t>(cost.operand_bytes);
     ++role.mma_in_flight;
     if (!tensor_.busy) start_mma(now);
@@ -389,10 +420,14 @@ void Sm::chase_access(Cta& cta, int slot, int role_index, RoleState& role, const
     const trace::ChaseShape& shape = step.chase;
     const trace::Tensor& tensor = bench_.trace->tensors[static_cast<std::size_t>(step.tensor)];
     const auto places = static_cast<std::uint64_t>(std::max<std::int64_t>(1, shape.bytes / shape.stride_bytes));
-    const std::uint64_t address = tensor.base + shuffled(static_cast<std::uint64_t>(role.chase_done + step.origin[0].at(role.vars)) % places, places) * static_cast<std::uint64_t>(shape.stride_bytes);
+    const std::uint64_t address =
+        tensor.base +
+        shuffled(static_cast<std::uint64_t>(role.chase_done + step.origin[0].at(role.vars)) % places, places) *
+            static_cast<std::uint64_t>(shape.stride_bytes);
     role.chase_began_ps = now;
     if (shape.path == trace::LoadPath::plain_l1 && l1_.access(address)) {
-        post(now + cycles(device_.sm.l1_latency_cycles), chase_hit, static_cast<std::uint32_t>(slot) << 8 | static_cast<std::uint32_t>(role_index));
+        post(now + cycles(device_.sm.l1_latency_cycles), chase_hit,
+             static_cast<std::uint32_t>(slot) << 8 | static_cast<std::uint32_t>(role_index));
         return;
     }
     Chunk chunk{};
@@ -416,7 +451,8 @@ void Sm::chase_answer(Cta& cta, int slot, int role_index, std::int64_t now_ps) {
     RoleState& role = cta.roles[static_cast<std::size_t>(role_index)];
     const trace::Step& step = program(cta).roles[role.role].role->steps[role.pc];
     const trace::ChaseShape& shape = step.chase;
-    const double back = shape.path == trace::LoadPath::tma ? device_.sm.barrier_wait_cycles : device_.sm.load_return_cycles;
+    const double back =
+        shape.path == trace::LoadPath::tma ? device_.sm.barrier_wait_cycles : device_.sm.load_return_cycles;
     chase_complete(slot, role_index, now_ps + cycles(back));
 }
 
@@ -431,27 +467,37 @@ void Sm::chase_complete(int slot, int role_index, std::int64_t at_ps) {
 }
 
 void Sm::describe_waits(std::vector<std::string>& lines) const {
-    static const char* const kNames[] = {"runs", "is about to run", "waits for an empty stage", "waits for a full stage", "waits for its tensor-core work",
-                                         "waits for its stores", "waits at the CTA barrier", "waits at the cluster barrier",
-                                         "waits for the previous kernel", "waits for a dependent load", "is done"};
+    static const char* const kNames[] = {"runs",
+                                         "is about to run",
+                                         "waits for an empty stage",
+                                         "waits for a full stage",
+                                         "waits for its tensor-core work",
+                                         "waits for its stores",
+                                         "waits at the CTA barrier",
+                                         "waits at the cluster barrier",
+                                         "waits for the previous kernel",
+                                         "waits for a dependent load",
+                                         "is done"};
     for (std::size_t s = 0; s < slots_.size(); ++s) {
         const Cta& cta = slots_[s];
         if (!cta.live) continue;
         const trace::Kernel& kernel = *program(cta).kernel;
         for (const RoleState& role : cta.roles) {
             if (role.wait == Wait::done) continue;
-            std::string line = fmt::format("sm{} slot {} CTA {} of {}: {}[{}] {}", index_, s, cta.index, kernel.name, kernel.roles[role.role].name, role.instance,
-                                           kNames[static_cast<std::size_t>(role.wait)]);
+            std::string line =
+                fmt::format("sm{} slot {} CTA {} of {}: {}[{}] {}", index_, s, cta.index, kernel.name,
+                            kernel.roles[role.role].name, role.instance, kNames[static_cast<std::size_t>(role.wait)]);
             if (role.wait == Wait::full || role.wait == Wait::empty) {
                 const RingState& ring = cta.rings[role.wait_ring];
                 const Cursor& cursor = role.cursor[role.wait_ring];
                 const std::int64_t generation = role.wait == Wait::full ? cursor.consumed : cursor.acquired;
                 const Stage& stage = ring.stage[static_cast<std::size_t>(generation % ring.stages)];
-                line += fmt::format(" {} of ring '{}' (fill {}; {} of {} bytes landed, {} of {} consumers released it)", generation % ring.stages,
-                                    kernel.rings[role.wait_ring].name, generation, stage.arrived, stage.expected, stage.releases, ring.consumers);
+                line += fmt::format(" {} of ring '{}' (fill {}; {} of {} bytes landed, {} of {} consumers released it)",
+                                    generation % ring.stages, kernel.rings[role.wait_ring].name, generation,
+                                    stage.arrived, stage.expected, stage.releases, ring.consumers);
             }
-            line += fmt::format(", tile ({}, {}, {}, {}), since {:.3f} us", role.vars[0], role.vars[1], role.vars[2], role.vars[3],
-                                static_cast<double>(role.wait_since_ps) * 1e-6);
+            line += fmt::format(", tile ({}, {}, {}, {}), since {:.3f} us", role.vars[0], role.vars[1], role.vars[2],
+                                role.vars[3], static_cast<double>(role.wait_since_ps) * 1e-6);
             lines.push_back(std::move(line));
         }
     }

@@ -11,7 +11,8 @@ namespace memwall::chip {
 class L1 {
 public:
     L1(int bytes, int line_bytes)
-        : line_shift_(static_cast<unsigned>(__builtin_ctz(static_cast<unsigned>(line_bytes)))), sets_(static_cast<std::uint64_t>(bytes / (line_bytes * kWays))),
+        : line_shift_(static_cast<unsigned>(__builtin_ctz(static_cast<unsigned>(line_bytes)))),
+          sets_(static_cast<std::uint64_t>(bytes / (line_bytes * kWays))),
           tags_(static_cast<int>(sets_), kWays, Replacement::lru) {}
 
     /// Looks a line up and brings it in when it was absent; true on a hit.

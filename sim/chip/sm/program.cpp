@@ -11,7 +11,9 @@ namespace memwall::chip {
 
 namespace {
 
-int round_up(std::int64_t value, int unit) { return static_cast<int>((value + unit - 1) / unit * unit); }
+int round_up(std::int64_t value, int unit) {
+    return static_cast<int>((value + unit - 1) / unit * unit);
+}
 
 RoleProgram match_loops(const trace::Role& role, const std::string& where) {
     RoleProgram program{&role, std::vector<std::uint16_t>(role.steps.size(), 0)};
@@ -20,7 +22,8 @@ RoleProgram match_loops(const trace::Role& role, const std::string& where) {
         if (role.steps[i].kind == trace::StepKind::loop_begin) {
             open.push_back(i);
             if (open.size() > trace::kLoopDepth) {
-                throw InputError(where, fmt::format("loops nested {} deep", open.size()), fmt::format("at most {}", trace::kLoopDepth));
+                throw InputError(where, fmt::format("loops nested {} deep", open.size()),
+                                 fmt::format("at most {}", trace::kLoopDepth));
             }
         } else if (role.steps[i].kind == trace::StepKind::loop_end) {
             if (open.empty()) throw InputError(where, "a loop_end without loop_begin", "matched loops");
@@ -40,17 +43,22 @@ void check_fits(const Program& p, const trace::Kernel& k, const device::SmParams
                          fmt::format("at most {} (sm.smem_per_cta_max_bytes)", sm.smem_per_cta_max_bytes));
     }
     if (p.threads > sm.max_threads || p.registers > sm.registers) {
-        throw InputError(where, fmt::format("{} threads with {} registers each = {} registers per CTA", p.threads, k.registers_per_thread, p.registers),
+        throw InputError(where,
+                         fmt::format("{} threads with {} registers each = {} registers per CTA", p.threads,
+                                     k.registers_per_thread, p.registers),
                          fmt::format("at most {} threads and {} registers per SM", sm.max_threads, sm.registers));
     }
-    if (k.rings.size() > kMaxRings) throw InputError(where, fmt::format("{} rings", k.rings.size()), fmt::format("at most {}", kMaxRings));
+    if (k.rings.size() > kMaxRings)
+        throw InputError(where, fmt::format("{} rings", k.rings.size()), fmt::format("at most {}", kMaxRings));
     for (const auto& ring : k.rings) {
         if (ring.stages < 1 || ring.stages > kMaxStages) {
-            throw InputError(where + ": ring " + ring.name, fmt::format("{} stages", ring.stages), fmt::format("1 to {}", kMaxStages));
+            throw InputError(where + ": ring " + ring.name, fmt::format("{} stages", ring.stages),
+                             fmt::format("1 to {}", kMaxStages));
         }
     }
     if (k.work.cluster > ClusterRecord::kMaxCtas) {
-        throw InputError(where, fmt::format("a cluster of {}", k.work.cluster), fmt::format("at most {}", ClusterRecord::kMaxCtas));
+        throw InputError(where, fmt::format("a cluster of {}", k.work.cluster),
+                         fmt::format("at most {}", ClusterRecord::kMaxCtas));
     }
 }
 
@@ -83,7 +91,8 @@ Program compile(const trace::Trace& trace, std::size_t index, const device::Devi
         if (p.ring_group[r] > 1) p.ring_group[r] = k.work.cluster;
     }
     p.threads = p.warps * 32;
-    p.registers = p.warps * round_up(static_cast<std::int64_t>(k.registers_per_thread) * 32, sm.register_allocation_unit);
+    p.registers =
+        p.warps * round_up(static_cast<std::int64_t>(k.registers_per_thread) * 32, sm.register_allocation_unit);
     p.smem_bytes = round_up(k.smem_bytes + sm.smem_reserved_per_cta_bytes, sm.smem_allocation_unit_bytes);
     check_fits(p, k, sm);
     p.ctas_per_sm = occupancy(p, k, sm);

@@ -18,10 +18,10 @@ struct Program {
     const trace::Kernel* kernel;
     std::uint32_t index;
     std::vector<RoleProgram> roles;
-    std::vector<int> ring_group;  ///< CTAs that share a ring's loads by multicast
+    std::vector<int> ring_group;                ///< CTAs that share a ring's loads by multicast
     int threads, warps, registers, smem_bytes;  ///< of one CTA, as allocated
-    int ctas_per_sm;              ///< occupancy
-    bool triggers;                ///< has trigger_dependents
+    int ctas_per_sm;                            ///< occupancy
+    bool triggers;                              ///< has trigger_dependents
 };
 
 /// Throws InputError, with the arithmetic, when one CTA does not fit an SM or the kernel breaks a limit of the model.

@@ -24,10 +24,18 @@ constexpr std::uint64_t kAddressMask = (1ULL << 48) - 1;
 }  // namespace
 
 Sm::Sm(const sc_core::sc_module_name& name, Shared& shared, Workbench& bench, int index, std::uint32_t id)
-    : PartOf(name, shared.grid, id), shared_(shared), wiring_(shared.wiring), bench_(bench), device_(shared.wiring.device), index_(index),
+    : PartOf(name, shared.grid, id),
+      shared_(shared),
+      wiring_(shared.wiring),
+      bench_(bench),
+      device_(shared.wiring.device),
+      index_(index),
       partition_(shared.wiring.sm_partition[static_cast<std::size_t>(index)]),
-      slices_(&wiring_.partition_slices[static_cast<std::size_t>(partition_)]), to_crossbar_ps_(wiring_.sm_to_crossbar_ps[static_cast<std::size_t>(index)]),
-      slots_(kSlots), orders_(kSlots), descriptor_(bench.trace->tensors.size(), 0),
+      slices_(&wiring_.partition_slices[static_cast<std::size_t>(partition_)]),
+      to_crossbar_ps_(wiring_.sm_to_crossbar_ps[static_cast<std::size_t>(index)]),
+      slots_(kSlots),
+      orders_(kSlots),
+      descriptor_(bench.trace->tensors.size(), 0),
       l1_(device_.sm.l1_bytes, device_.l2.line_bytes) {
     const double cycle = wiring_.sm_clock.period_ps();
     smem_ps_per_byte_ = cycle / device_.sm.smem_bytes_per_cycle;
@@ -52,10 +60,17 @@ void Sm::handle(const Message& message) {
     const auto slot = static_cast<int>(message.payload >> 8);
     const auto low = static_cast<int>(message.payload & 0xFF);
     switch (message.kind) {
-        case response: break;  // comes in the lane
-        case start_cta: start(low, now); break;
-        case resume: run(slot, low, now); break;
-        case mma_check: check_mma(now); break;
+        case response:
+            break;  // comes in the lane
+        case start_cta:
+            start(low, now);
+            break;
+        case resume:
+            run(slot, low, now);
+            break;
+        case mma_check:
+            check_mma(now);
+            break;
         case mma_readable: {
             Cta& cta = slots_[static_cast<std::size_t>(slot)];
             RoleState& role = cta.roles[static_cast<std::size_t>(low)];
@@ -66,7 +81,8 @@ void Sm::handle(const Message& message) {
         case cta_barrier: {
             Cta& cta = slots_[message.payload];
             for (std::size_t r = 0; r < cta.roles.size(); ++r) {
-                if (cta.roles[r].wait == Wait::cta_barrier) run(static_cast<int>(message.payload), static_cast<int>(r), now);
+                if (cta.roles[r].wait == Wait::cta_barrier)
+                    run(static_cast<int>(message.payload), static_cast<int>(r), now);
             }
             break;
         }
@@ -93,7 +109,8 @@ void Sm::handle(const Message& message) {
         case cluster_go: {
             Cta& cta = slots_[message.payload];
             for (std::size_t r = 0; r < cta.roles.size(); ++r) {
-                if (cta.roles[r].wait == Wait::cluster_barrier) run(static_cast<int>(message.payload), static_cast<int>(r), now);
+                if (cta.roles[r].wait == Wait::cluster_barrier)
+                    run(static_cast<int>(message.payload), static_cast<int>(r), now);
             }
             break;
         }
@@ -108,7 +125,9 @@ void Sm::handle(const Message& message) {
             }
             break;
         }
-        default: chase_complete(slot, low, now); break;
+        default:
+            chase_complete(slot, low, now);
+            break;
     }
 }
 
@@ -139,7 +158,8 @@ void Sm::start(int slot, std::int64_t now_ps) {
             RoleState& role = cta.roles.emplace_back();
             role.role = static_cast<std::uint8_t>(r);
             role.instance = static_cast<std::uint8_t>(instance);
-            role.item = cta.index / kernel.work.cluster - kernel.ctas / kernel.work.cluster;  // next_item makes it the first
+            role.item =
+                cta.index / kernel.work.cluster - kernel.ctas / kernel.work.cluster;  // next_item makes it the first
         }
     }
     cta.roles_left = static_cast<int>(cta.roles.size());
@@ -164,7 +184,8 @@ void Sm::exit_cta(Cta& cta, int slot, std::int64_t now_ps) {
     // The slot is free for the next CTA while stores are still on their way; the kernel ends when they have arrived.
     const bool drained = cta.stores_in_flight == 0;
     const std::int64_t due = now_ps + launch_->exit_latency_ps();
-    send(*launch_, due, LaunchUnit::cta_exited, static_cast<std::uint32_t>(index_) << 8 | static_cast<std::uint32_t>(slot),
+    send(*launch_, due, LaunchUnit::cta_exited,
+         static_cast<std::uint32_t>(index_) << 8 | static_cast<std::uint32_t>(slot),
          cta.kernel << 1 | static_cast<std::uint32_t>(drained));
     if (--live_ == 0) counters_.sm_active_ps += static_cast<double>(now_ps - active_since_ps_);
     if (watched()) note(TimelineSpan::Track::cta, slot, cta, cta.roles.front(), cta.began_ps, now_ps);
@@ -198,7 +219,8 @@ void Sm::accept_load(Chunk& chunk, std::int64_t now_ps) {
     if (chunk.sm != index_) {
         const ClusterRecord& cluster = bench_.clusters[chunk.cluster];
         for (int rank = 0; rank < cluster.ctas; ++rank) {
-            if (cluster.sm[static_cast<std::size_t>(rank)] == index_) slot = cluster.slot[static_cast<std::size_t>(rank)];
+            if (cluster.sm[static_cast<std::size_t>(rank)] == index_)
+                slot = cluster.slot[static_cast<std::size_t>(rank)];
         }
     }
     Cta& cta = slots_[static_cast<std::size_t>(slot)];
@@ -238,14 +260,18 @@ void Sm::emit(Engine& engine, std::int64_t now_ps) {
     while (!engine.queue.empty()) {
         Transfer& transfer = engine.queue.front();
         if (!engine.set_up) {
-            engine.free_ps = std::max({engine.free_ps, static_cast<double>(now_ps), static_cast<double>(transfer.ready_ps)}) + transfer.setup_ps;
+            engine.free_ps =
+                std::max({engine.free_ps, static_cast<double>(now_ps), static_cast<double>(transfer.ready_ps)}) +
+                transfer.setup_ps;
             engine.set_up = true;
         }
         engine.free_ps = std::max(engine.free_ps, static_cast<double>(now_ps));
         for (; !transfer.walk.done(); transfer.walk.advance()) {
             const BoxWalk::Piece piece = transfer.walk.piece();
-            const int cost = engine.by_lines ? static_cast<int>(lines_of(piece.address, piece.bytes)) : static_cast<int>(piece.bytes);
-            if (engine.in_flight > 0 && engine.in_flight + cost > engine.limit) return;  // goes on when an answer comes back
+            const int cost = engine.by_lines ? static_cast<int>(lines_of(piece.address, piece.bytes))
+                                             : static_cast<int>(piece.bytes);
+            if (engine.in_flight > 0 && engine.in_flight + cost > engine.limit)
+                return;  // goes on when an answer comes back
             engine.in_flight += cost;
             Chunk chunk = transfer.chunk;
             locate(chunk, piece.address, piece.bytes);
@@ -303,7 +329,8 @@ void Sm::check_mma(std::int64_t now_ps) {
     Cta& cta = slots_[job.cta];
     RoleState& role = cta.roles[job.role];
     if (watched()) note(TimelineSpan::Track::tensor, role.instance, cta, role, tensor_.began_ps, now_ps);
-    post(now_ps + cycles(device_.tensor.drain_cycles), mma_readable, static_cast<std::uint32_t>(job.cta) << 8 | job.role);
+    post(now_ps + cycles(device_.tensor.drain_cycles), mma_readable,
+         static_cast<std::uint32_t>(job.cta) << 8 | job.role);
     tensor_.queue.pop();
     tensor_.busy = false;
     if (!tensor_.queue.empty()) start_mma(now_ps);
@@ -317,17 +344,21 @@ void Sm::start_mma(std::int64_t now_ps) {
     post(now_ps + static_cast<std::int64_t>(std::max(job.tensor_ps, job.operand_ps)), mma_check, 0);
 }
 
-void Sm::note(TimelineSpan::Track track, int lane, const Cta& cta, const RoleState& role, std::int64_t begin, std::int64_t end) {
+void Sm::note(TimelineSpan::Track track, int lane, const Cta& cta, const RoleState& role, std::int64_t begin,
+              std::int64_t end) {
     TimelineSpan span{index_, track, lane, cta.kernel, {}, Ps{begin}, Ps{end}};
     for (std::size_t d = 0; d < span.tile.size(); ++d) span.tile[d] = static_cast<int>(role.vars[d]);
     bench_.timeline->push_back(span);
 }
 
-PartTraffic Sm::traffic() const { return {fmt::format("sm{}", index_), counters_.sm_read_bytes, counters_.sm_write_bytes, 0}; }
+PartTraffic Sm::traffic() const {
+    return {fmt::format("sm{}", index_), counters_.sm_read_bytes, counters_.sm_write_bytes, 0};
+}
 
 void Sm::check_empty() const {
     if (chunks_out_ != chunks_back_) {
-        throw ModelError(fmt::format("{}: conservation broken: {} requests sent, {} answered", name(), chunks_out_, chunks_back_));
+        throw ModelError(
+            fmt::format("{}: conservation broken: {} requests sent, {} answered", name(), chunks_out_, chunks_back_));
     }
 }
 

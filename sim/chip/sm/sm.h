@@ -28,10 +28,10 @@ struct Workbench {
     const trace::Trace* trace = nullptr;
     std::vector<Program> programs;
     Pool<ClusterRecord> clusters{1 << 10};
-    std::vector<TimelineSpan>* timeline = nullptr;   ///< null: nobody watches
-    std::vector<bool> watched;                       ///< by SM
+    std::vector<TimelineSpan>* timeline = nullptr;  ///< null: nobody watches
+    std::vector<bool> watched;                      ///< by SM
     ChaseObservation chase;
-    std::vector<double> chase_samples;               ///< cycles
+    std::vector<double> chase_samples;  ///< cycles
 };
 
 class Sm : public PartOf<Sm> {
@@ -77,7 +77,7 @@ public:
 
 private:
     void start(int slot, std::int64_t now_ps);
-    void run(int slot, int role, std::int64_t now_ps);       // interpreter.cpp
+    void run(int slot, int role, std::int64_t now_ps);  // interpreter.cpp
     enum class Outcome { next, stay, blocked, finished };
     Outcome step(Cta& cta, int slot, int role_index, RoleState& role, const trace::Step& step, std::int64_t& now_ps);
     Outcome begin_loop(const Program& program, RoleState& role, const trace::Step& step);
@@ -99,7 +99,8 @@ private:
     void mma(Cta& cta, int slot, int role_index, RoleState& role, const trace::Step& step, std::int64_t& now_ps);
     void vector_work(const Cta& cta, int slot, const RoleState& role, const trace::Step& step, std::int64_t& now_ps);
     Outcome chase(Cta& cta, int slot, int role_index, RoleState& role, const trace::Step& step, std::int64_t& now_ps);
-    void chase_access(Cta& cta, int slot, int role_index, RoleState& role, const trace::Step& step, std::int64_t now_ps);
+    void chase_access(Cta& cta, int slot, int role_index, RoleState& role, const trace::Step& step,
+                      std::int64_t now_ps);
     void chase_answer(Cta& cta, int slot, int role_index, std::int64_t now_ps);
     void chase_complete(int slot, int role_index, std::int64_t at_ps);
     Outcome sync_cta(Cta& cta, int slot, RoleState& role, std::int64_t now_ps);
@@ -118,8 +119,11 @@ private:
         counters_.smem_bytes += static_cast<std::uint64_t>(bytes);
         smem_other_ps_ += static_cast<double>(bytes) * smem_ps_per_byte_;
     }
-    [[nodiscard]] bool watched() const { return bench_.timeline != nullptr && bench_.watched[static_cast<std::size_t>(index_)]; }
-    void note(TimelineSpan::Track track, int lane, const Cta& cta, const RoleState& role, std::int64_t begin, std::int64_t end);
+    [[nodiscard]] bool watched() const {
+        return bench_.timeline != nullptr && bench_.watched[static_cast<std::size_t>(index_)];
+    }
+    void note(TimelineSpan::Track track, int lane, const Cta& cta, const RoleState& role, std::int64_t begin,
+              std::int64_t end);
     [[nodiscard]] std::int64_t cycles(double n) const { return wiring_.sm_clock.span(n).count; }
     [[nodiscard]] const Program& program(const Cta& cta) const { return bench_.programs[cta.kernel]; }
 
@@ -132,23 +136,23 @@ private:
     Crossbar* crossbar_ = nullptr;
     LaunchUnit* launch_ = nullptr;
     std::vector<Sm*> sms_;
-    const std::vector<int>* slices_;        // of its partition, by index
+    const std::vector<int>* slices_;  // of its partition, by index
     std::int64_t to_crossbar_ps_;
 
     std::vector<Cta> slots_;
     std::vector<StartOrder> orders_;
     int live_ = 0;
     std::int64_t active_since_ps_ = 0;
-    std::uint32_t dependency_ = 0;          // kernels up to this index may read what came before
-    std::vector<std::uint32_t> descriptor_; // by tensor: kernel (plus 1) for which its tensor map is cached
-    std::uint32_t data_seen_ = 0;           // kernel (plus 1) whose first tile has landed here
+    std::uint32_t dependency_ = 0;           // kernels up to this index may read what came before
+    std::vector<std::uint32_t> descriptor_;  // by tensor: kernel (plus 1) for which its tensor map is cached
+    std::uint32_t data_seen_ = 0;            // kernel (plus 1) whose first tile has landed here
 
     Engine tma_, loads_, stores_;
     TensorCore tensor_;
     L1 l1_;
     Server vector_, sfu_;
     double smem_ps_per_byte_;
-    double smem_other_ps_ = 0;              // work of all but the tensor cores, cumulative
+    double smem_other_ps_ = 0;  // work of all but the tensor cores, cumulative
     std::uint64_t chunks_out_ = 0, chunks_back_ = 0;
     Counters counters_;
 };

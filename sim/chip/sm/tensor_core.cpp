@@ -13,10 +13,13 @@ double rate(trace::Dtype dtype, const device::TensorParams& tensor) {
     switch (dtype) {
         case trace::Dtype::fp8:
         case trace::Dtype::int8:
-        case trace::Dtype::int4: return tensor.flops_per_cycle_fp8;
+        case trace::Dtype::int4:
+            return tensor.flops_per_cycle_fp8;
         case trace::Dtype::tf32:
-        case trace::Dtype::fp32: return tensor.flops_per_cycle_tf32;
-        default: return tensor.flops_per_cycle_16bit;
+        case trace::Dtype::fp32:
+            return tensor.flops_per_cycle_tf32;
+        default:
+            return tensor.flops_per_cycle_16bit;
     }
 }
 

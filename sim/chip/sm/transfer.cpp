@@ -6,8 +6,8 @@ namespace memwall::chip {
 
 namespace {
 
-/// A page's slot in the pool of pages: an affine permutation scatters them as a cache that was filled and freed at random
-/// would.
+/// A page's slot in the pool of pages: an affine permutation scatters them as a cache that was filled and freed at
+/// random would.
 std::int64_t permute_page(std::int64_t page, std::int64_t pages) {
     std::int64_t factor = static_cast<std::int64_t>(static_cast<double>(pages) * 0.6180339887) | 1;
     auto gcd = [](std::int64_t a, std::int64_t b) {
@@ -24,7 +24,8 @@ std::int64_t permute_page(std::int64_t page, std::int64_t pages) {
 
 }  // namespace
 
-BoxWalk::BoxWalk(const trace::Tensor& tensor, const std::array<std::int64_t, trace::kMaxRank>& origin, const trace::Extents& box, std::uint32_t granule)
+BoxWalk::BoxWalk(const trace::Tensor& tensor, const std::array<std::int64_t, trace::kMaxRank>& origin,
+                 const trace::Extents& box, std::uint32_t granule)
     : tensor_(&tensor), granule_(granule) {
     const int rank = tensor.rank;
     const std::int64_t bits = trace::bits_of(tensor.dtype);
@@ -69,7 +70,9 @@ std::uint64_t BoxWalk::run_address() const {
             std::int64_t pages = pages_per;
             for (int o = 0; o < d; ++o) pages *= tensor_->shape[static_cast<std::size_t>(o)];
             const std::int64_t slot = permute_page(outer * pages_per + at / tensor_->page_extent, pages);
-            address = tensor_->base + static_cast<std::uint64_t>(inner_offset_bytes_ + (slot * tensor_->page_extent + at % tensor_->page_extent) * tensor_->stride_bytes[i]);
+            address = tensor_->base + static_cast<std::uint64_t>(inner_offset_bytes_ + (slot * tensor_->page_extent +
+                                                                                        at % tensor_->page_extent) *
+                                                                                           tensor_->stride_bytes[i]);
         } else {
             address += static_cast<std::uint64_t>(at * tensor_->stride_bytes[i]);
         }
@@ -86,7 +89,8 @@ void BoxWalk::next_run() {
         index_[i] = 0;
     }
     const bool beside = d == dims_ - 1 && d != tensor_->paged_dim;
-    run_begin_ = beside ? run_begin_ + static_cast<std::uint64_t>(tensor_->stride_bytes[static_cast<std::size_t>(d)]) : run_address();
+    run_begin_ = beside ? run_begin_ + static_cast<std::uint64_t>(tensor_->stride_bytes[static_cast<std::size_t>(d)])
+                        : run_address();
     piece_.address = run_begin_;
     run_left_ = run_bytes_;
 }

@@ -1,11 +1,11 @@
-// Transfers between an SM and L2: a box of a tensor, walked piece by piece by an engine (the TMA, the load/store unit, the
-// store path), each with a pace and a bounded number of bytes on their way.
+// Transfers between an SM and L2: a box of a tensor, walked piece by piece by an engine (the TMA, the load/store unit,
+// the store path), each with a pace and a bounded number of bytes on their way.
 #pragma once
 
 #include <array>
 #include <cstdint>
-#include "base/ring_queue.h"
 
+#include "base/ring_queue.h"
 #include "chip/chunk.h"
 #include "trace/trace.h"
 
@@ -22,7 +22,8 @@ public:
 
     BoxWalk() = default;
     /// `origin` may lie beyond the tensor's edge: the box is clipped, and may be empty. `granule` is a power of two.
-    BoxWalk(const trace::Tensor& tensor, const std::array<std::int64_t, trace::kMaxRank>& origin, const trace::Extents& box, std::uint32_t granule);
+    BoxWalk(const trace::Tensor& tensor, const std::array<std::int64_t, trace::kMaxRank>& origin,
+            const trace::Extents& box, std::uint32_t granule);
 
     /// Of the whole box.
     [[nodiscard]] std::int64_t bytes() const { return bytes_; }
@@ -47,7 +48,7 @@ private:
 
     const trace::Tensor* tensor_ = nullptr;
     std::array<std::int64_t, trace::kMaxRank> origin_{}, count_{}, index_{};
-    int dims_ = 0;               // outer dimensions that are walked
+    int dims_ = 0;  // outer dimensions that are walked
     std::uint32_t granule_ = 0;
     std::int64_t run_bytes_ = 0, run_left_ = 0;
     std::int64_t inner_offset_bytes_ = 0;
@@ -58,20 +59,20 @@ private:
 
 struct Transfer {
     BoxWalk walk;
-    Chunk chunk;                ///< what all its chunks have in common
-    std::int64_t ready_ps;      ///< not before
-    double setup_ps;            ///< the engine's front end, once per command
-    double delay_ps;            ///< pipeline before each request leaves
+    Chunk chunk;            ///< what all its chunks have in common
+    std::int64_t ready_ps;  ///< not before
+    double setup_ps;        ///< the engine's front end, once per command
+    double delay_ps;        ///< pipeline before each request leaves
 };
 
 /// Works off transfers in order.
 struct Engine {
     RingQueue<Transfer> queue;
-    bool set_up = false;         ///< the first of the queue has passed the front end
-    double free_ps = 0;          ///< when it can make its next request
+    bool set_up = false;  ///< the first of the queue has passed the front end
+    double free_ps = 0;   ///< when it can make its next request
     double ps_per_line = 0;
     double ps_per_byte = 0;
-    bool by_lines = true;        ///< what the limit counts
+    bool by_lines = true;  ///< what the limit counts
     int in_flight = 0;
     int limit = 0;
 

@@ -12,7 +12,9 @@
 namespace memwall::chip {
 namespace {
 
-device::Device load(const std::string& name) { return device::load_device(name, {MEMWALL_SOURCE_DIR "/configs/devices"}, {}); }
+device::Device load(const std::string& name) {
+    return device::load_device(name, {MEMWALL_SOURCE_DIR "/configs/devices"}, {});
+}
 
 class AddressMapOf : public testing::TestWithParam<const char*> {};
 
@@ -31,7 +33,8 @@ TEST_P(AddressMapOf, GivesEveryGranuleItsOwnPlace) {
 TEST_P(AddressMapOf, HomesHalfOfEveryTwoMegabytePageInEitherPartition) {
     const AddressMap map(load(GetParam()));
     int far = 0, granules = 0;
-    for (std::uint64_t offset = 0; offset < 2ULL << 20; offset += 4096, ++granules) far += map.home(0x7f000000 + offset);
+    for (std::uint64_t offset = 0; offset < 2ULL << 20; offset += 4096, ++granules)
+        far += map.home(0x7f000000 + offset);
     EXPECT_EQ(far * 2, granules);
 }
 

@@ -18,7 +18,8 @@ TEST(Chip, DeliversEveryByteOnce) {
     EXPECT_EQ(seen.total.sm_read_bytes, static_cast<std::uint64_t>(read.bytes));
     EXPECT_EQ(seen.total.dram_read_bytes, static_cast<std::uint64_t>(read.bytes));  // nothing is resident at the start
     EXPECT_EQ(seen.total.l2_near_bytes + seen.total.l2_far_bytes, seen.total.l2_read_bytes);
-    EXPECT_NEAR(static_cast<double>(seen.total.l2_far_bytes) / static_cast<double>(seen.total.l2_read_bytes), 0.5, 0.02);
+    EXPECT_NEAR(static_cast<double>(seen.total.l2_far_bytes) / static_cast<double>(seen.total.l2_read_bytes), 0.5,
+                0.02);
     // Every far byte crosses the link once.
     EXPECT_EQ(seen.total.link_bytes, seen.total.l2_far_bytes);
 }
@@ -65,12 +66,12 @@ TEST(Chip, TmaAddsItsFrontEnd) {
     EXPECT_NEAR(tma.chase.mean_cycles, 367, 367 * 0.05);
 }
 
-// 555 and 744 cycles for near and far misses at 1755 MHz (Luo et al., arXiv 2501.12084): the mean over both homes is 650,
-// which is what random chains measure from 0.2 GB on (HPMLL: 647-657).
+// 555 and 744 cycles for near and far misses at 1755 MHz (Luo et al., arXiv 2501.12084): the mean over both homes is
+// 650, which is what random chains measure from 0.2 GB on (HPMLL: 647-657).
 TEST(Chip, MissesTakeWhatIsPublished) {
     const auto seen = chip::simulate(load("h100-pcie"), chase(512 << 20, 4096, 20000, 0));
     EXPECT_NEAR(seen.chase.mean_cycles, 650, 650 * 0.05);
-    EXPECT_LT(seen.chase.p10_cycles, 600);   // two modes: near and far homes
+    EXPECT_LT(seen.chase.p10_cycles, 600);  // two modes: near and far homes
     EXPECT_GT(seen.chase.p90_cycles, 690);
 }
 
@@ -79,7 +80,8 @@ TEST(Chip, L1HitsTakeItsLatency) {
     EXPECT_NEAR(seen.chase.mean_cycles, 32, 1);
 }
 
-// Little: one SM with one tile in flight moves a tile per load latency; with more stages it moves more, until its port binds.
+// Little: one SM with one tile in flight moves a tile per load latency; with more stages it moves more, until its port
+// binds.
 TEST(Chip, OneSmFollowsLittlesLaw) {
     const auto device = load("h100-sxm5");
     RingRead read;
@@ -170,7 +172,8 @@ TEST(Chip, RefusesAKernelThatFitsNoSm) {
 
 TEST(Chip, AnEdgeOfTheFloorplanChangesTheTime) {
     const auto base = chip::simulate(load("h100-sxm5"), chase(4 << 20, 1024, 2048, 4096));
-    const auto slower = chip::simulate(load("h100-sxm5", {"/floorplan/crossbar_slice/latency_ns=29.38"}), chase(4 << 20, 1024, 2048, 4096));
+    const auto slower = chip::simulate(load("h100-sxm5", {"/floorplan/crossbar_slice/latency_ns=29.38"}),
+                                       chase(4 << 20, 1024, 2048, 4096));
     EXPECT_NEAR(slower.chase.mean_cycles - base.chase.mean_cycles, 2 * 10 * 1.98, 0.5);  // 10 ns each way
 }
 

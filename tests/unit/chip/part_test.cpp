@@ -52,7 +52,9 @@ std::vector<Handled> play(std::int64_t step_ps) {
         Grid grid;
         grid.set_step(step_ps);
         std::vector<std::unique_ptr<Player>> players;
-        for (std::uint32_t i = 0; i < 7; ++i) players.push_back(std::make_unique<Player>(sc_core::sc_module_name(fmt::format("p{}", i).c_str()), grid, i + 1, log));
+        for (std::uint32_t i = 0; i < 7; ++i)
+            players.push_back(
+                std::make_unique<Player>(sc_core::sc_module_name(fmt::format("p{}", i).c_str()), grid, i + 1, log));
         for (std::size_t i = 0; i < players.size(); ++i) players[i]->connect(*players[(i + 1) % players.size()]);
         for (auto& player : players) {
             for (int token = 1; token <= 5; ++token) player->begin(token * kLatencyPs + 777);
@@ -79,7 +81,9 @@ TEST(Part, SeesTheSameMessagesInTheSameOrderWhateverTheStep) {
     }
 }
 
-TEST(Part, RefusesAMessageThatIsDueWithinTheWindowInProgress) { EXPECT_THROW(play(kLatencyPs * 3), ModelError); }
+TEST(Part, RefusesAMessageThatIsDueWithinTheWindowInProgress) {
+    EXPECT_THROW(play(kLatencyPs * 3), ModelError);
+}
 
 }  // namespace
 }  // namespace memwall::chip

@@ -40,7 +40,8 @@ void expect_refused(const std::string& arguments, const std::vector<std::string>
     EXPECT_EQ(ran.status, 2) << arguments << "\n" << ran.err;
     EXPECT_EQ(std::count(ran.err.begin(), ran.err.end(), '\n'), 1) << ran.err;
     EXPECT_TRUE(ran.out.empty()) << ran.out;
-    for (const std::string& word : words) EXPECT_NE(ran.err.find(word), std::string::npos) << "no \"" << word << "\" in: " << ran.err;
+    for (const std::string& word : words)
+        EXPECT_NE(ran.err.find(word), std::string::npos) << "no \"" << word << "\" in: " << ran.err;
 }
 
 TEST(Cli, RefusesBadInputInOneLineThatNamesIt) {
@@ -53,28 +54,34 @@ TEST(Cli, RefusesBadInputInOneLineThatNamesIt) {
     expect_refused("run --device h100-sxm5", {"--op", "--model"});
     expect_refused("run --device h100-sxm5 --model no-such --phase decode", {"no-such", "llama-2-7b"});
     expect_refused("run --device h100-sxm5 --model llama-2-7b --phase sideways", {"sideways", "prefill"});
-    expect_refused("run --device h100-sxm5 --op 'read bytes=1024' --set /sm/max_thread=1", {"/sm/max_thread", "/sm/max_threads"});
+    expect_refused("run --device h100-sxm5 --op 'read bytes=1024' --set /sm/max_thread=1",
+                   {"/sm/max_thread", "/sm/max_threads"});
     expect_refused("run --device h100-sxm5 --op 'read bytes=1024' --set /sm/max_threads=-3", {"/sm/max_threads", "-3"});
     expect_refused("run --device h100-sxm5 --op 'read bytes=1024' --stages x", {"stages"});
     expect_refused("frobnicate", {"frobnicate", "run"});
 }
 
 TEST(Cli, SaysWhichVerbsAreNotThereYet) {
-    for (const char* verb : {"trace", "sweep", "correlate", "report"}) expect_refused(verb, {verb, "does not have this verb yet"});
+    for (const char* verb : {"trace", "sweep", "correlate", "report"})
+        expect_refused(verb, {verb, "does not have this verb yet"});
     expect_refused("run --device h100-sxm5 --model llama-2-7b --phase mixed", {"mixed", "decode"});
 }
 
 TEST(Cli, RefusesAScheduleThatDoesNotFitWithTheArithmetic) {
     // 256x64 and 256x64 bf16: 65,536 bytes a stage; four and the epilogue are more than a CTA may have.
-    expect_refused("run --device h100-sxm5 --op 'gemm m=4096 n=4096 k=4096 dtype=bf16' --tile 256x256x64 --stages 4", {"65536", "4 stages", "278528", "232448"});
-    expect_refused("run --device h100-sxm5 --op 'gemm m=4096 n=4096 k=4096 dtype=bf16' --tile 100x256x64", {"100x256x64", "64"});
-    expect_refused("run --device h100-sxm5 --op 'gemm m=4096 n=4096 k=4096 dtype=bf16' --tile 128x256", {"128x256", "MxNxK"});
+    expect_refused("run --device h100-sxm5 --op 'gemm m=4096 n=4096 k=4096 dtype=bf16' --tile 256x256x64 --stages 4",
+                   {"65536", "4 stages", "278528", "232448"});
+    expect_refused("run --device h100-sxm5 --op 'gemm m=4096 n=4096 k=4096 dtype=bf16' --tile 100x256x64",
+                   {"100x256x64", "64"});
+    expect_refused("run --device h100-sxm5 --op 'gemm m=4096 n=4096 k=4096 dtype=bf16' --tile 128x256",
+                   {"128x256", "MxNxK"});
 }
 
 TEST(Cli, NamesFilePointerAndAllowedArchitectureOfAModel) {
     const fs::path file = fs::temp_directory_path() / "memwall-test-model.json";
     std::ofstream(file) << R"({"architectures": ["GPT2LMHeadModel"], "hidden_size": 768})";
-    expect_refused("run --device h100-sxm5 --model " + file.string() + " --phase decode", {"/architectures/0", "GPT2LMHeadModel", "LlamaForCausalLM"});
+    expect_refused("run --device h100-sxm5 --model " + file.string() + " --phase decode",
+                   {"/architectures/0", "GPT2LMHeadModel", "LlamaForCausalLM"});
     std::ofstream(file) << R"({"architectures": ["LlamaForCausalLM"], "hidden_size": "wide"})";
     expect_refused("run --device h100-sxm5 --model " + file.string() + " --phase decode", {"/hidden_size", "wide"});
     fs::remove(file);
@@ -84,16 +91,39 @@ TEST(Cli, JsonOnStandardOutputIsTheContractAndNothingElse) {
     const Ran ran = memwall("run --device h100-sxm5 --op 'gemm m=256 n=512 k=512 dtype=bf16' --json -");
     ASSERT_EQ(ran.status, 0) << ran.err;
     const auto json = nlohmann::json::parse(ran.out);
-    for (const char* key : {"schema", "device", "workload", "schedule", "time_us", "sm_cycles", "sm_clock_mhz", "tokens_per_s", "flops", "tflops", "arithmetic_intensity", "dram", "l2", "smem", "tensor",
-                            "roofline_us", "tile_lifetime", "waterfall_us", "ops", "host"}) {
+    for (const char* key : {"schema",
+                            "device",
+                            "workload",
+                            "schedule",
+                            "time_us",
+                            "sm_cycles",
+                            "sm_clock_mhz",
+                            "tokens_per_s",
+                            "flops",
+                            "tflops",
+                            "arithmetic_intensity",
+                            "dram",
+                            "l2",
+                            "smem",
+                            "tensor",
+                            "roofline_us",
+                            "tile_lifetime",
+                            "waterfall_us",
+                            "ops",
+                            "host"}) {
         EXPECT_TRUE(json.contains(key)) << key;
     }
     EXPECT_EQ(json["schema"], "memwall-result/1");
     EXPECT_EQ(json["flops"].get<double>(), 2.0 * 256 * 512 * 512);
-    for (const char* key : {"read_bytes", "write_bytes", "gbps", "fraction_of_peak", "row_hit_rate", "refresh_fraction"}) EXPECT_TRUE(json["dram"].contains(key)) << key;
-    for (const char* key : {"read_bytes", "hit_rate", "near_bytes", "far_bytes"}) EXPECT_TRUE(json["l2"].contains(key)) << key;
-    for (const char* key : {"hbm", "interposer", "l2", "crossbar", "smem_wait", "compute"}) EXPECT_TRUE(json["tile_lifetime"].contains(key)) << key;
-    for (const char* key : {"wall_s", "events", "max_rss_bytes", "version"}) EXPECT_TRUE(json["host"].contains(key)) << key;
+    for (const char* key :
+         {"read_bytes", "write_bytes", "gbps", "fraction_of_peak", "row_hit_rate", "refresh_fraction"})
+        EXPECT_TRUE(json["dram"].contains(key)) << key;
+    for (const char* key : {"read_bytes", "hit_rate", "near_bytes", "far_bytes"})
+        EXPECT_TRUE(json["l2"].contains(key)) << key;
+    for (const char* key : {"hbm", "interposer", "l2", "crossbar", "smem_wait", "compute"})
+        EXPECT_TRUE(json["tile_lifetime"].contains(key)) << key;
+    for (const char* key : {"wall_s", "events", "max_rss_bytes", "version"})
+        EXPECT_TRUE(json["host"].contains(key)) << key;
     double sum = 0;
     for (const auto& loss : json["waterfall_us"]) sum += loss["us"].get<double>();
     EXPECT_NEAR(sum, json["time_us"].get<double>(), 1e-3 * json["time_us"].get<double>());
@@ -113,7 +143,8 @@ TEST(Cli, AFailedWriteIsStatusOneAndLeavesNothing) {
 
 TEST(Cli, WritesATimelineThatPerfettoReads) {
     const fs::path file = fs::temp_directory_path() / "memwall-test-timeline.json";
-    const Ran ran = memwall("run --device h100-sxm5 --op 'gemm m=512 n=512 k=512 dtype=bf16' --timeline " + file.string() + " --timeline-sms 0,5");
+    const Ran ran = memwall("run --device h100-sxm5 --op 'gemm m=512 n=512 k=512 dtype=bf16' --timeline " +
+                            file.string() + " --timeline-sms 0,5");
     ASSERT_EQ(ran.status, 0) << ran.err;
     std::ifstream in(file);
     const auto json = nlohmann::json::parse(in);
@@ -131,7 +162,8 @@ TEST(Cli, WritesATimelineThatPerfettoReads) {
 
 TEST(Cli, TheSameRunGivesTheSameBytes) {
     const auto result = [] {
-        auto json = nlohmann::json::parse(memwall("run --device h100-sxm5 --model llama-2-7b --phase decode --layers 1 --context 512 --json -").out);
+        auto json = nlohmann::json::parse(
+            memwall("run --device h100-sxm5 --model llama-2-7b --phase decode --layers 1 --context 512 --json -").out);
         json.erase("host");
         return json;
     };

@@ -22,8 +22,12 @@ bool access(TagStore& tags, std::uint16_t tag) {
     return hit;
 }
 
-std::uint16_t victim_tag(TagStore& tags) { return tags.set(0).tag[tags.victim(tags.set(0))]; }
-int way_of(TagStore& tags, std::uint16_t tag) { return TagStore::find(tags.set(0), tag, false, 0); }
+std::uint16_t victim_tag(TagStore& tags) {
+    return tags.set(0).tag[tags.victim(tags.set(0))];
+}
+int way_of(TagStore& tags, std::uint16_t tag) {
+    return TagStore::find(tags.set(0), tag, false, 0);
+}
 
 TEST(TagStore, AgreesWithAListThatIsTrulyLeastRecentlyUsed) {
     for (const int ways : {4, 10, 16}) {
@@ -70,4 +74,3 @@ TEST(TagStore, DemotedLinesGoFirstAndKeptLinesLast) {
 
 }  // namespace
 }  // namespace memwall::chip
-

@@ -19,7 +19,8 @@ double fraction(int n, bool from_registers = false) {
 }
 
 // Luo et al., arXiv 2402.13499, wgmma tables, H800 PCIe at 1755 MHz (peak 819.5 TFLOP/s): 477 / 287 / 158 TFLOP/s at
-// n = 32 / 16 / 8 from shared memory = 58, 35 and 19 % of that peak; normalised to the rate at n = 256 (729): 65, 39, 21.7 %.
+// n = 32 / 16 / 8 from shared memory = 58, 35 and 19 % of that peak; normalised to the rate at n = 256 (729): 65,
+// 39, 21.7 %.
 TEST(TensorCore, SmallNIsBoundByReadingAFromSharedMemory) {
     EXPECT_NEAR(fraction(32), 0.65, 0.03);
     EXPECT_NEAR(fraction(16), 0.39, 0.02);
@@ -32,7 +33,9 @@ TEST(TensorCore, LargeNRunsAtTheDenseRate) {
 }
 
 // Same source: with A in registers n = 32 keeps 710 of 729 TFLOP/s.
-TEST(TensorCore, AInRegistersKeepsTheRateAtSmallN) { EXPECT_NEAR(fraction(32, true), 1.0, 0.03); }
+TEST(TensorCore, AInRegistersKeepsTheRateAtSmallN) {
+    EXPECT_NEAR(fraction(32, true), 1.0, 0.03);
+}
 
 // Same source: m64n256k16 fp16 and m64n256k32 fp8 both take 128 cycles.
 TEST(TensorCore, Fp8DoublesKPerInstruction) {
