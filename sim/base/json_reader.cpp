@@ -173,7 +173,7 @@ std::string JsonReader::as_string() const {
 
 std::string JsonReader::as_choice(std::span<const std::string> allowed) const {
     if (value_->is_string()) {
-        const auto text = value_->get<std::string>();
+        auto text = value_->get<std::string>();
         if (std::ranges::find(allowed, text) != allowed.end()) return text;
     }
     fail(fmt::format("one of \"{}\"", joined(allowed, "\", \"")));

@@ -275,14 +275,17 @@ void print_budgets(const device::Device& device) {
 /// near, so the upper half of the latencies tells.
 std::vector<Line> curve_lines(int sms) {
     std::vector<Line> lines;
-    for (const auto& [warps, bytes] :
-         std::vector<std::pair<double, int>>{{0.5, 128}, {4, 128}, {16, 128}, {8, 1024}, {16, 1024}, {24, 1024}}) {
-        const int chains = static_cast<int>(warps * sms);
-        const auto of = [&](int all) {
-            return fmt::format("stride={0} access_bytes={0} chains={1} accesses={2}", bytes, all,
-                               std::clamp(4'000'000 / bytes / all, 4, 100));
+    const struct {
+        double warps;  // per SM
+        int bytes;     // that each loads
+    } loads[] = {{0.5, 128}, {4, 128}, {16, 128}, {8, 1024}, {16, 1024}, {24, 1024}};
+    for (const auto& load : loads) {
+        const int chains = static_cast<int>(load.warps * sms);
+        const auto of = [&load](int all) {
+            return fmt::format("stride={0} access_bytes={0} chains={1} accesses={2}", load.bytes, all,
+                               std::clamp(4'000'000 / load.bytes / all, 4, 100));
         };
-        const std::string what = fmt::format("{} warps per SM, {} bytes each", warps, bytes);
+        const std::string what = fmt::format("{} warps per SM, {} bytes each", load.warps, load.bytes);
         lines.push_back(
             {"curve near L2", what, "pointer_chase bytes=16777216 warm=near " + of(chains), Metric::ns, {}});
         lines.push_back({"curve far L2",

@@ -42,7 +42,7 @@ fs::path find_file(const std::string& name, const std::vector<std::string>& dirs
     if (is_path(name)) return name;
     for (const auto& dir : dirs) {
         std::error_code ignored;
-        const fs::path path = fs::path(dir) / (name + ".json");
+        fs::path path = fs::path(dir) / (name + ".json");
         if (fs::exists(path, ignored)) return path;
     }
     const auto known = list_devices(dirs);

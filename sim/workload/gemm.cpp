@@ -17,8 +17,8 @@ constexpr int kOtherRegisters = 24;
 
 /// Origin of a tile in a tensor that has a batch dimension in front when the product is batched.
 Origin at(const GemmShape& s, Affine row, Affine col) {
-    if (s.batch == 1) return {std::move(row), std::move(col)};
-    return {item(kBatch), std::move(row), std::move(col)};
+    if (s.batch == 1) return {row, col};
+    return {item(kBatch), row, col};
 }
 trace::Extents box(const GemmShape& s, std::int64_t rows, std::int64_t cols) {
     if (s.batch == 1) return {rows, cols};

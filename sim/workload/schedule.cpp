@@ -185,7 +185,7 @@ double large_cycles(const GemmShape& s, const GemmSchedule& g, const device::Dev
     const double k_steps = static_cast<double>(t[2]) / k_step(s);
     const double operand = (64 + t[1]) * 32 / d.sm.smem_bytes_per_cycle;
     const double one = std::max(2.0 * 64 * t[1] * k_step(s) / rate, operand);
-    const double tensor = t[0] / 64 * k_steps * one;
+    const double tensor = t[0] / 64.0 * k_steps * one;
     const auto weights = static_cast<double>(weight_bytes(s, t));
     const double load = (static_cast<double>(stage_bytes(s, t)) - weights + weights / g.cluster) / l2_rate(d);
     const std::int64_t steps = ceil_div(ceil_div(s.k, t[2]), g.split);

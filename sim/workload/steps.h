@@ -20,12 +20,12 @@ inline Step simple(StepKind kind, int ring = -1) {
 }
 inline Step loop(Affine count) {
     Step step = simple(StepKind::loop_begin);
-    step.count = std::move(count);
+    step.count = count;
     return step;
 }
 inline Step loop(Affine count, Affine limit) {
-    Step step = loop(std::move(count));
-    step.count_limit = std::move(limit);
+    Step step = loop(count);
+    step.count_limit = limit;
     return step;
 }
 inline Step end_loop() {
@@ -65,7 +65,7 @@ using Origin = std::array<Affine, trace::kMaxRank>;
 inline Step move(StepKind kind, int ring, int tensor, Origin origin, trace::Extents box, trace::LoadPath path) {
     Step step = simple(kind, ring);
     step.tensor = tensor;
-    step.origin = std::move(origin);
+    step.origin = origin;
     step.box = box;
     step.path = path;
     return step;

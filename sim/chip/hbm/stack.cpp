@@ -16,7 +16,6 @@ std::size_t channels_of(const Wiring& wiring) {
 
 HbmStack::HbmStack(const sc_core::sc_module_name& name, Shared& shared, MemoryPools& pools, int stack, std::uint32_t id)
     : PartOf(name, shared.grid, id),
-      shared_(shared),
       wiring_(shared.wiring),
       pools_(pools),
       stack_(stack),

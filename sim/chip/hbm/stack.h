@@ -37,7 +37,6 @@ public:
 private:
     void finish(std::size_t channel, const DramCompletion& completion);
 
-    Shared& shared_;
     Wiring& wiring_;
     MemoryPools& pools_;
     int stack_;
