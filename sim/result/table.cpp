@@ -64,11 +64,19 @@ std::string to_table(const RunDescription& run, const RunResult& result) {
                         100 * gbps / run.hbm_peak_gbps, row.flops * 1e-9, row.flops / row.us * 1e-6, bound->first);
     }
     text += fmt::format("\nwhere {:.2f} us go\n", result.time_us);
+    const auto line = [&](const std::string& cause, double us) {
+        return fmt::format("  {:<46} {:>11.2f} us {:>5.1f}%  {}\n", cause, us, 100 * us / result.time_us,
+                           bar(us / result.time_us, 40));
+    };
+    double small = 0;
     for (const Loss& loss : result.waterfall) {
-        if (loss.us < result.time_us * 0.0005) continue;
-        text += fmt::format("  {:<46} {:>11.2f} us {:>5.1f}%  {}\n", loss.cause, loss.us,
-                            100 * loss.us / result.time_us, bar(loss.us / result.time_us, 40));
+        if (loss.us < result.time_us * 0.0005) {
+            small += loss.us;
+        } else {
+            text += line(loss.cause, loss.us);
+        }
     }
+    if (small >= 0.005) text += line("what is smaller", small);
     const auto& l = result.lifetime;
     text += fmt::format(
         "\na tile's life: HBM {:.0f}%, interposer {:.0f}%, L2 {:.0f}%, crossbar {:.0f}%, waiting in shared memory "
