@@ -49,7 +49,15 @@ static_assert(sizeof(Chunk) == 32);
 template <class Item>
 class Pool {
 public:
-    explicit Pool(std::size_t reserve) { items_.reserve(reserve); }
+    /// Room for `reserve` items before the pool moves. Under the address sanitizer it has none, so that a reference that
+    /// outlives a `take` is found in the first moves, not in the one run that needs the most chunks.
+    explicit Pool(std::size_t reserve) {
+#if defined(__SANITIZE_ADDRESS__)
+        (void)reserve;
+#else
+        items_.reserve(reserve);
+#endif
+    }
     std::uint32_t take() {
         ++in_use_;
         if (!free_.empty()) {

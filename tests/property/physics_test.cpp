@@ -161,6 +161,18 @@ TEST(Gemm, DepthPaysUntilTheLatencyIsCovered) {
     EXPECT_NEAR(time(decode, 6), deep, deep * 0.02);
 }
 
+TEST(Gemm, FewRowsTakeAsLongAsTheirWeights) {
+    // Up to 64 rows a product reads its weights and little else. So many requests are under way here that the chip's
+    // pools grow while answers arrive.
+    for (const int m : {16, 32, 64}) {
+        for (const int n : {6144, 12288}) {
+            const auto s = simulate("gemm k=4096 dtype=bf16 m=" + std::to_string(m) + " n=" + std::to_string(n));
+            EXPECT_GT(s.result.time_us, s.result.roofline_memory_us);
+            EXPECT_LT(s.result.time_us, 1.35 * s.result.roofline_memory_us) << m << " x " << n;
+        }
+    }
+}
+
 TEST(Gemm, LargeTilesBeatSmallOnesByTheTrafficTheySave) {
     const auto large = simulate("gemm m=2048 n=2048 k=2048 dtype=bf16 tile=128x256x64 stages=4");
     const auto small = simulate("gemm m=2048 n=2048 k=2048 dtype=bf16 tile=64x64x64 stages=4 cluster=1");

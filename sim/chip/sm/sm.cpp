@@ -193,7 +193,8 @@ void Sm::exit_cta(Cta& cta, int slot, std::int64_t now_ps) {
 }
 
 void Sm::accept(std::uint32_t index, std::int64_t now_ps) {
-    Chunk& chunk = shared_.chunks[index];
+    // A copy: what an answer sets off may take chunks from the pool, and the pool may move.
+    const Chunk chunk = shared_.chunks[index];
     if (chunk.access == Access::read) {
         accept_load(chunk, now_ps);
         if (chunk.sm == index_) {
@@ -205,10 +206,10 @@ void Sm::accept(std::uint32_t index, std::int64_t now_ps) {
     } else {
         accept_ack(chunk, now_ps);
     }
-    if (--chunk.copies == 0) shared_.chunks.give_back(index);
+    if (--shared_.chunks[index].copies == 0) shared_.chunks.give_back(index);
 }
 
-void Sm::accept_load(Chunk& chunk, std::int64_t now_ps) {
+void Sm::accept_load(const Chunk& chunk, std::int64_t now_ps) {
     counters_.sm_read_bytes += chunk.bytes;
     if (chunk.sm == index_) {
         counters_.life.bytes += chunk.bytes;
@@ -241,7 +242,7 @@ void Sm::accept_load(Chunk& chunk, std::int64_t now_ps) {
     if (stage.committed && stage.arrived >= stage.expected) stage_full(cta, slot, chunk.ring, stage, stage.full_ps);
 }
 
-void Sm::accept_ack(Chunk& chunk, std::int64_t now_ps) {
+void Sm::accept_ack(const Chunk& chunk, std::int64_t now_ps) {
     ++chunks_back_;
     stores_.in_flight -= stores_.cost(chunk);
     if (!stores_.queue.empty()) emit(stores_, now_ps);

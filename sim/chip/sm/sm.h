@@ -107,8 +107,8 @@ private:
     Outcome sync_cluster(Cta& cta, RoleState& role, std::int64_t now_ps);
 
     void accept(std::uint32_t chunk, std::int64_t now_ps);
-    void accept_load(Chunk& chunk, std::int64_t now_ps);
-    void accept_ack(Chunk& chunk, std::int64_t now_ps);
+    void accept_load(const Chunk& chunk, std::int64_t now_ps);
+    void accept_ack(const Chunk& chunk, std::int64_t now_ps);
     void emit(Engine& engine, std::int64_t now_ps);
     /// Fills in what follows from the address.
     void locate(Chunk& chunk, std::uint64_t address, std::uint32_t bytes) const;
