@@ -410,6 +410,7 @@ __global__ void __launch_bounds__(kConsumers + 32)
         produce_decode<Tile, kRecord>(shared, &k, &v, args);
     }
     if constexpr (kRecord) {
+        __syncwarp();
         __syncthreads();
         if (threadIdx.x == 0) {
             clocks.end_cycles = clock_now();

@@ -350,6 +350,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
         consume_prefill<Tile, kRecord>(shared, args);
     }
     if constexpr (kRecord) {
+        __syncwarp();
         __syncthreads();
         if (threadIdx.x == 0) {
             clocks.end_cycles = clock_now();

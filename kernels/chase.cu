@@ -33,10 +33,10 @@ template <ChasePath kPath>
 __global__ void chase_kernel(const __grid_constant__ ChaseArguments args, int chains_per_cta, ChaseResult* results) {
     if (args.only_sm >= 0 && sm_id() != static_cast<std::uint32_t>(args.only_sm)) return;
     if (threadIdx.x % 32 != 0) return;
-    const std::uint64_t chain = static_cast<std::uint64_t>(blockIdx.x) * chains_per_cta + threadIdx.x / 32;
-    // A chain that may run on any SM starts where its number says; the one chain of a chosen SM starts at 0.
-    const std::uint64_t chains = static_cast<std::uint64_t>(gridDim.x) * chains_per_cta;
-    std::uint64_t at = args.only_sm >= 0 ? 0 : chain * args.entries / chains;
+    const bool chosen = args.only_sm >= 0;
+    const std::uint64_t chains = chosen ? 1 : static_cast<std::uint64_t>(gridDim.x) * chains_per_cta;
+    const std::uint64_t chain = chosen ? 0 : static_cast<std::uint64_t>(blockIdx.x) * chains_per_cta + threadIdx.x / 32;
+    std::uint64_t at = args.resume ? results[chain].last : chain * args.entries / chains;
     const char* base = reinterpret_cast<const char*>(args.chain);
     for (std::uint64_t i = 0; i < args.warm_hops; ++i) at = loaded<kPath>(base + at * args.stride_bytes);
     const std::uint64_t cycles = clock_now(), ns = global_timer();
@@ -57,7 +57,8 @@ __global__ void chase_tma_kernel(const __grid_constant__ ChaseArguments args, Ch
     fence_barrier_init();
     fence_async_proxy();
     const char* base = reinterpret_cast<const char*>(args.chain);
-    std::uint64_t at = args.only_sm >= 0 ? 0 : blockIdx.x * args.entries / gridDim.x;
+    const std::uint64_t chain = args.only_sm >= 0 ? 0 : blockIdx.x;
+    std::uint64_t at = args.resume ? results[chain].last : args.only_sm >= 0 ? 0 : chain * args.entries / gridDim.x;
     std::uint32_t parity = 0;
     std::uint64_t cycles = 0, ns = 0;
     for (std::uint64_t i = 0; i < args.warm_hops + args.hops; ++i) {
@@ -71,7 +72,7 @@ __global__ void chase_tma_kernel(const __grid_constant__ ChaseArguments args, Ch
         parity ^= 1;
         at = *reinterpret_cast<volatile std::uint64_t*>(box);
     }
-    write_result(results[blockIdx.x], clock_now() - cycles, global_timer() - ns, at);
+    write_result(results[chain], clock_now() - cycles, global_timer() - ns, at);
 }
 
 __global__ void chase_shared_kernel(std::uint32_t entries, std::uint64_t hops, ChaseResult* result) {

@@ -22,7 +22,8 @@ struct ChaseArguments {
     std::uint32_t stride_bytes;
     std::uint64_t warm_hops, hops;  ///< first hops that are not timed, then those that are
     std::uint32_t box_bytes = 16;   ///< path tma: a multiple of 16, at most stride_bytes
-    int only_sm = -1;               ///< the chain runs on this SM only; -1: on all that have a CTA
+    int only_sm = -1;               ///< one chain, on this SM only, result 0; -1: on all that have a CTA
+    bool resume = false;            ///< go on where the results say that the chains ended; else each from its start
 };
 
 /// What a chain wrote.

@@ -36,13 +36,6 @@ __device__ inline std::uint64_t clock_now() {
     return time;
 }
 
-/// True in exactly one lane of a converged warp.
-__device__ inline bool elect_one() {
-    std::uint32_t elected;
-    asm volatile("{\n.reg .pred p;\nelect.sync _|p, 0xffffffff;\nselp.b32 %0, 1, 0, p;\n}\n" : "=r"(elected));
-    return elected != 0;
-}
-
 // ---- mbarrier
 
 using Barrier = std::uint64_t;  // in shared memory
@@ -146,14 +139,6 @@ __device__ inline void tma_load_2d(void* to, const CUtensorMap* map, Barrier* ba
         : "memory");
 }
 
-__device__ inline void tma_load_3d(void* to, const CUtensorMap* map, Barrier* barrier, int x, int y, int z) {
-    asm volatile(
-        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], "
-        "[%2];" ::"r"(shared_address(to)),
-        "l"(map), "r"(shared_address(barrier)), "r"(x), "r"(y), "r"(z)
-        : "memory");
-}
-
 __device__ inline void tma_load_4d(void* to, const CUtensorMap* map, Barrier* barrier, int x, int y, int z, int w) {
     asm volatile(
         "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], "
@@ -214,11 +199,6 @@ __device__ inline std::uint32_t cluster_rank() {
     std::uint32_t rank;
     asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
     return rank;
-}
-__device__ inline std::uint32_t cluster_id() {
-    std::uint32_t id;
-    asm volatile("mov.u32 %0, %%clusterid.x;" : "=r"(id));
-    return id;
 }
 /// All threads of all CTAs of the cluster.
 __device__ inline void cluster_barrier() {

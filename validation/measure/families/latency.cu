@@ -29,20 +29,17 @@ std::vector<ChaseResult> results_of(const DeviceBuffer& from, int count, Bench& 
     return host;
 }
 
-/// A chain in memory: `bytes` cut into entries of `stride`, in one random cycle over all of them or some.
+/// A chain in memory: `bytes` cut into entries of `stride`. It is none before it is linked.
 class Chain {
 public:
-    Chain(std::uint64_t bytes, std::uint32_t stride, const std::vector<std::uint64_t>* places, Bench& bench)
-        : stride_(stride), entries_(bytes / stride), memory_(bytes + kPage) {
-        const std::uint64_t seed = bench.seed();
-        successors_ =
-            places == nullptr ? kernels::single_cycle(entries_, seed) : kernels::single_cycle(*places, entries_, seed);
-        const DeviceBuffer successors(successors_.size() * sizeof(std::uint64_t));
-        kernels::check(cudaMemcpyAsync(successors.as(), successors_.data(), successors.bytes(), cudaMemcpyHostToDevice,
-                                       bench.stream()),
-                       "cudaMemcpyAsync");
-        kernels::write_chain(first(), stride, successors.as<std::uint64_t>(), entries_, bench.stream());
-        bench.synchronize();
+    Chain(std::uint64_t bytes, std::uint32_t stride)
+        : stride_(stride), entries_(bytes / stride), memory_(bytes + kPage) {}
+
+    /// One random cycle over all entries.
+    void link(Bench& bench) { link(kernels::single_cycle(entries_, bench.seed()), bench); }
+    /// The same over some of them.
+    void link_over(const std::vector<std::uint64_t>& places, Bench& bench) {
+        link(kernels::single_cycle(places, entries_, bench.seed()), bench);
     }
     /// Aligned to a page of 2 MiB, as the home hash counts.
     [[nodiscard]] std::uint64_t* first() const {
@@ -56,6 +53,16 @@ public:
     }
 
 private:
+    void link(std::vector<std::uint64_t> successors, Bench& bench) {
+        successors_ = std::move(successors);
+        const DeviceBuffer on_device(successors_.size() * sizeof(std::uint64_t));
+        kernels::check(cudaMemcpyAsync(on_device.as(), successors_.data(), on_device.bytes(), cudaMemcpyHostToDevice,
+                                       bench.stream()),
+                       "cudaMemcpyAsync");
+        kernels::write_chain(first(), stride_, on_device.as<std::uint64_t>(), entries_, bench.stream());
+        bench.synchronize();
+    }
+
     static constexpr std::uint64_t kPage = 2 << 20;
     std::uint32_t stride_;
     std::uint64_t entries_;
@@ -63,26 +70,44 @@ private:
     std::vector<std::uint64_t> successors_;
 };
 
-/// Adds the mean cycles of a hop over the chains that ran, and checks where each ended.
-void add_sample(Outcome& outcome, const std::vector<ChaseResult>& results, std::uint64_t hops,
-                const std::function<std::uint64_t(std::size_t)>& expected) {
+/// Adds the mean cycles of a hop over the chains.
+void add_sample(Outcome& outcome, const std::vector<ChaseResult>& results, std::uint64_t hops) {
     double cycles = 0, ns = 0;
-    int ran = 0;
-    for (std::size_t i = 0; i < results.size(); ++i) {
-        if (results[i].ran == 0) continue;
-        ++ran;
-        cycles += static_cast<double>(results[i].cycles);
-        ns += static_cast<double>(results[i].ns);
-        if (results[i].last != expected(i)) outcome.check.reason = "a chain ended elsewhere than the host says";
+    for (const ChaseResult& r : results) {
+        if (r.ran == 0) outcome.check.reason = "a chain did not run";
+        cycles += static_cast<double>(r.cycles);
+        ns += static_cast<double>(r.ns);
     }
-    if (ran == 0) {
-        outcome.check.reason = "no chain ran";
-        return;
-    }
-    outcome.samples.push_back(cycles / ran / static_cast<double>(hops));
+    const double all_hops = static_cast<double>(results.size()) * static_cast<double>(hops);
+    outcome.samples.push_back(cycles / all_hops);
     outcome.sm_clock_mhz = ns > 0 ? cycles / ns * 1e3 : 0;
-    outcome.details["ns"] = ns / ran / static_cast<double>(hops);
+    outcome.details["ns"] = ns / all_hops;
 }
+
+constexpr const char* kAgainst = "where the host's copy of the chain ends";
+constexpr const char* kElsewhere = "a chain ended elsewhere than the host says";
+
+/// Where the first chains ought to be, hop after hop; not all of them, since the host is slow at this.
+class Followers {
+public:
+    Followers(const Chain& chain, std::uint64_t chains) : chain_(chain) {
+        constexpr std::uint64_t kFollowed = 32;
+        for (std::uint64_t i = 0; i < std::min(chains, kFollowed); ++i) at_.push_back(i * chain.entries() / chains);
+    }
+    /// All go `hops` further; whether the results agree.
+    bool follow(std::uint64_t hops, const std::vector<ChaseResult>& results) {
+        bool right = true;
+        for (std::size_t i = 0; i < at_.size(); ++i) {
+            at_[i] = chain_.after(at_[i], hops);
+            right = right && results[i].last == at_[i];
+        }
+        return right;
+    }
+
+private:
+    const Chain& chain_;
+    std::vector<std::uint64_t> at_;
+};
 
 Outcome run_chain(const Case& c, Bench& bench, ChasePath path, const Chain& chain, int sm) {
     const auto chains = static_cast<int>(c.params.value("chains", 1));
@@ -92,26 +117,25 @@ Outcome run_chain(const Case& c, Bench& bench, ChasePath path, const Chain& chai
     ChaseArguments args{chain.first(), chain.entries(), chain.stride(), 0, 0};
     args.only_sm = sm;
     args.box_bytes = static_cast<std::uint32_t>(c.params.value("box_bytes", 16));
-    // One lap warms what fits a cache; a larger footprint is cold at every hop anyway.
-    const std::uint64_t lap = chain.entries() / static_cast<std::uint64_t>(std::max(1, chains)) + 1;
+    // The first launch also warms what fits a cache, by a lap. Each launch goes on where the last one ended: lines that
+    // are not to be found in a cache are not touched again before the chain has come round.
+    const std::uint64_t lap = chain.entries() / static_cast<std::uint64_t>(chains) + 1;
     const bool fits = c.number("bytes") <= static_cast<std::int64_t>(bench.facts().l2_bytes);
     args.warm_hops = fits ? lap : std::min<std::uint64_t>(lap, 200);
-    args.hops = std::min(kMostHops / (chains > 1 ? 20 : 1), std::max<std::uint64_t>(lap, 1000));
-    const int count = sm >= 0 ? 1 : chains;
-    const DeviceBuffer results(static_cast<std::size_t>(std::max(count, bench.sms())) * sizeof(ChaseResult));
+    args.hops = std::min<std::uint64_t>(kMostHops / (chains > 1 ? 20 : 1), std::max<std::uint64_t>(lap, 1000));
+    const DeviceBuffer results(static_cast<std::size_t>(chains) * sizeof(ChaseResult));
+    kernels::check(cudaMemsetAsync(results.as(), 0, results.bytes(), bench.stream()), "cudaMemsetAsync");
+    Followers followers(chain, static_cast<std::uint64_t>(chains));
     Outcome outcome;
     outcome.details = Json::object();
-    outcome.check.against = "where the host's copy of the chain ends";
-    for (int sample = 0; sample < kSamples; ++sample) {
-        kernels::check(cudaMemsetAsync(results.as(), 0, results.bytes(), bench.stream()), "cudaMemsetAsync");
+    outcome.check.against = kAgainst;
+    for (int sample = 0; sample < kSamples && outcome.check.reason.empty(); ++sample) {
         kernels::chase(path, args, ctas, per_cta, results.as<ChaseResult>(), bench.stream());
-        // A chain on a chosen SM writes at its CTA's place, which is any.
-        const auto all = results_of(results, sm >= 0 ? bench.sms() : count, bench);
-        add_sample(outcome, all, args.hops, [&](std::size_t i) {
-            const std::uint64_t start = sm >= 0 ? 0 : i * chain.entries() / static_cast<std::uint64_t>(chains);
-            return chain.after(start, args.warm_hops + args.hops);
-        });
-        if (!outcome.check.reason.empty()) break;
+        const auto all = results_of(results, chains, bench);
+        add_sample(outcome, all, args.hops);
+        if (!followers.follow(args.warm_hops + args.hops, all)) outcome.check.reason = kElsewhere;
+        args.resume = true;
+        args.warm_hops = 0;
     }
     outcome.method = "clock64 around " + std::to_string(args.hops) + " dependent loads, mean over chains";
     return outcome;
@@ -140,26 +164,25 @@ Outcome run_half(const Case& c, Bench& bench) {
     const auto stride = static_cast<std::uint32_t>(c.number("stride"));
     Outcome outcome;
     outcome.details = Json::object();
-    outcome.check.against = "where the host's copy of the chain ends";
-    const DeviceBuffer results(static_cast<std::size_t>(bench.sms()) * sizeof(ChaseResult));
+    outcome.check.against = kAgainst;
+    const DeviceBuffer results(sizeof(ChaseResult));
     for (int sample = 0; sample < kSamples; ++sample) {
-        // Fresh memory for each sample: no line of it is in any cache's other half.
-        const Chain all(static_cast<std::uint64_t>(c.number("bytes")), stride, nullptr, bench);
-        const std::vector<std::uint64_t> places =
-            blocks_of_half(0, near, all.first(), static_cast<int>(all.entries()), bench);
-        std::vector<std::uint64_t> with_first = places;
+        // Fresh memory for each sample: no line of it has a copy in SM 0's half.
+        Chain chain(static_cast<std::uint64_t>(c.number("bytes")), stride);
+        std::vector<std::uint64_t> places =
+            blocks_of_half(0, near, chain.first(), static_cast<int>(chain.entries()), bench);
         // The chain starts at entry 0: it joins the cycle even when its home is the other half.
-        if (std::ranges::find(with_first, 0U) == with_first.end()) with_first.push_back(0);
-        const Chain chain(static_cast<std::uint64_t>(c.number("bytes")), stride, &with_first, bench);
-        ChaseArguments args{chain.first(), chain.entries(), stride, 0, with_first.size() - 1};
+        if (std::ranges::find(places, 0U) == places.end()) places.push_back(0);
+        chain.link_over(places, bench);
+        ChaseArguments args{chain.first(), chain.entries(), stride, 0, places.size() - 1};
         args.only_sm = near ? 0 : far_sm;
         kernels::chase(ChasePath::l2, args, 1, 1, results.as<ChaseResult>(), bench.stream());
         args.only_sm = 0;
-        kernels::check(cudaMemsetAsync(results.as(), 0, results.bytes(), bench.stream()), "cudaMemsetAsync");
         kernels::chase(ChasePath::l2, args, 1, 1, results.as<ChaseResult>(), bench.stream());
-        add_sample(outcome, results_of(results, bench.sms(), bench), args.hops,
-                   [&](std::size_t) { return chain.after(0, args.hops); });
-        outcome.details["lines"] = with_first.size();
+        const auto seen = results_of(results, 1, bench);
+        add_sample(outcome, seen, args.hops);
+        if (seen.front().last != chain.after(0, args.hops)) outcome.check.reason = kElsewhere;
+        outcome.details["lines"] = places.size();
     }
     outcome.method = near ? "second lap of one SM over lines whose home is its own half"
                           : "first lap of one SM over lines that an SM of the other half brought into their home";
@@ -175,7 +198,9 @@ Outcome run_simple(Bench& bench, const std::string& method, std::uint64_t hops, 
     for (int sample = 0; sample < kSamples; ++sample) {
         kernels::check(cudaMemsetAsync(results.as(), 0, results.bytes(), bench.stream()), "cudaMemsetAsync");
         launch(results.as<ChaseResult>());
-        add_sample(outcome, results_of(results, 1, bench), hops, [&](std::size_t) { return last; });
+        const auto all = results_of(results, 1, bench);
+        add_sample(outcome, all, hops);
+        if (all.front().last != last) outcome.check.reason = kElsewhere;
     }
     outcome.method = method;
     return outcome;
@@ -199,8 +224,8 @@ Outcome measure_latency(const Case& c, Bench& bench) {
     if (c.params.contains("warm")) return run_half(c, bench);
     const std::string access = c.text("access");
     const ChasePath path = access == "l1" ? ChasePath::l1 : access == "tma" ? ChasePath::tma : ChasePath::l2;
-    const Chain chain(static_cast<std::uint64_t>(c.number("bytes")), static_cast<std::uint32_t>(c.number("stride")),
-                      nullptr, bench);
+    Chain chain(static_cast<std::uint64_t>(c.number("bytes")), static_cast<std::uint32_t>(c.number("stride")));
+    chain.link(bench);
     const int sm = static_cast<int>(c.params.value("sm", -1));
     if (sm >= bench.sms()) throw std::runtime_error("this device has no SM " + std::to_string(sm));
     return run_chain(c, bench, path, chain, sm);
