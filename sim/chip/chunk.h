@@ -49,8 +49,8 @@ static_assert(sizeof(Chunk) == 32);
 template <class Item>
 class Pool {
 public:
-    /// Room for `reserve` items before the pool moves. Under the address sanitizer it has none, so that a reference that
-    /// outlives a `take` is found in the first moves, not in the one run that needs the most chunks.
+    /// Room for `reserve` items before the pool moves. Under the address sanitizer it has none, so that a reference
+    /// that outlives a `take` is found in the first moves, not in the one run that needs the most chunks.
     explicit Pool(std::size_t reserve) {
 #if defined(__SANITIZE_ADDRESS__)
         (void)reserve;
@@ -72,13 +72,19 @@ public:
         --in_use_;
         free_.push_back(index);
     }
-    Item& operator[](std::uint32_t index) { return items_[index]; }
-    const Item& operator[](std::uint32_t index) const { return items_[index]; }
+    Item& operator[](std::uint32_t index) {
+        return items_[index];
+    }
+    const Item& operator[](std::uint32_t index) const {
+        return items_[index];
+    }
     void prefetch(std::uint32_t index) const {
         __builtin_prefetch(&items_[index]);
         if constexpr (sizeof(Item) > 64) __builtin_prefetch(reinterpret_cast<const char*>(&items_[index]) + 64);
     }
-    [[nodiscard]] std::size_t in_use() const { return in_use_; }
+    [[nodiscard]] std::size_t in_use() const {
+        return in_use_;
+    }
 
 private:
     std::vector<Item> items_;
