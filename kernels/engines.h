@@ -19,14 +19,15 @@ struct EngineResult {
 enum class OperandA { shared, registers };
 
 /// Back-to-back products m64nNk(32 bytes) of `warpgroups` (1 or 2) in a CTA on every SM, `times` of them; random
-/// operands at `operands` (at least 48 KiB). n 8, 16, 32, 64, 96, 128, 192 or 256; fp8 with A in shared memory only.
+/// operands at `operands` (at least 48 KiB). n 8, 16, 32, 64, 96, 128, 192 or 256; bf16, fp8, or fp32 as tf32;
+/// A from registers in bf16 only.
 [[nodiscard]] std::string wgmma_refusal(Dtype dtype, int n, OperandA a);
 void wgmma_rate(Dtype dtype, int n, OperandA a, int warpgroups, int times, const void* operands, EngineResult* results,
                 cudaStream_t stream);
 
-/// One product D[64, n] = A[64, k] x B[n, k]^T with k = 64 (bf16) or 128 (fp8) elements, by every way that the kernels
-/// here use: A and B from swizzled tiles, K-major; A from registers; B MN-major (given as b_transposed[k, n], n = 64 to
-/// 128). Operands are row-major in memory and come by TMA; d is fp32, row-major.
+/// One product D[64, n] = A[64, k] x B[n, k]^T with k of 128 bytes (32 as tf32, 64 in bf16, 128 in fp8), by every way
+/// that the kernels here use: A and B from swizzled tiles, K-major; A from registers; B MN-major (given as
+/// b_transposed[k, n], n = 64 to 128). Operands are row-major in memory and come by TMA; d is fp32, row-major.
 enum class ProductWay { shared, registers, transposed };
 void wgmma_product(Dtype dtype, int n, ProductWay way, const void* a, const void* b, float* d, cudaStream_t stream);
 

@@ -24,7 +24,8 @@ __device__ void fill_shared(char* to, const void* from) {
     __syncthreads();
 }
 
-template <int kN, bool kFp8, bool kRegisters>
+/// kDtype: fp32 operands are multiplied as tf32.
+template <int kN, Dtype kDtype, bool kRegisters>
 __global__ void __launch_bounds__(256, 1) rate_kernel(const void* operands, int times, EngineResult* results) {
     extern __shared__ char raw[];
     char* tile = aligned_tile(raw);
@@ -44,8 +45,10 @@ __global__ void __launch_bounds__(256, 1) rate_kernel(const void* operands, int 
         for (int at = 0; at < 128; at += 32) {
             if constexpr (kRegisters) {
                 wgmma_bf16_rs(d, fragment, advanced(b, at), true);
-            } else if constexpr (kFp8) {
+            } else if constexpr (kDtype == Dtype::fp8) {
                 wgmma_fp8(d, advanced(a, at), advanced(b, at), true);
+            } else if constexpr (kDtype == Dtype::fp32) {
+                wgmma_tf32(d, advanced(a, at), advanced(b, at), true);
             } else {
                 wgmma_bf16(d, advanced(a, at), advanced(b, at), true);
             }
@@ -66,8 +69,9 @@ using RateKernel = void (*)(const void*, int, EngineResult*);
 
 template <int kN>
 RateKernel rate_kernel_for(Dtype dtype, OperandA a) {
-    if (dtype == Dtype::fp8) return &rate_kernel<kN, true, false>;
-    return a == OperandA::registers ? &rate_kernel<kN, false, true> : &rate_kernel<kN, false, false>;
+    if (dtype == Dtype::fp8) return &rate_kernel<kN, Dtype::fp8, false>;
+    if (dtype == Dtype::fp32) return &rate_kernel<kN, Dtype::fp32, false>;
+    return a == OperandA::registers ? &rate_kernel<kN, Dtype::bf16, true> : &rate_kernel<kN, Dtype::bf16, false>;
 }
 
 RateKernel rate_kernel_of(Dtype dtype, int n, OperandA a) {
@@ -94,7 +98,7 @@ RateKernel rate_kernel_of(Dtype dtype, int n, OperandA a) {
 }
 
 /// One warpgroup, one column of k: 128 bytes of each row.
-template <int kN, bool kFp8, ProductWay kWay>
+template <int kN, Dtype kDtype, ProductWay kWay>
 __global__ void __launch_bounds__(128)
     product_kernel(const __grid_constant__ CUtensorMap a, const __grid_constant__ CUtensorMap b,
                    const std::uint32_t* a_words, float* out) {
@@ -133,7 +137,9 @@ __global__ void __launch_bounds__(128)
 #pragma unroll
     for (int step = 0; step < 4; ++step) {
         const std::uint64_t from_a = advanced(descriptor_k_major(tile), step * 32);
-        if constexpr (kFp8) {
+        if constexpr (kDtype == Dtype::fp32) {
+            wgmma_tf32(d, from_a, advanced(descriptor_k_major(tile_b), step * 32), step > 0);
+        } else if constexpr (kDtype == Dtype::fp8) {
             wgmma_fp8(d, from_a, advanced(descriptor_k_major(tile_b), step * 32), step > 0);
         } else if constexpr (kWay == ProductWay::shared) {
             wgmma_bf16(d, from_a, advanced(descriptor_k_major(tile_b), step * 32), step > 0);
@@ -160,22 +166,22 @@ using ProductKernel = void (*)(CUtensorMap, CUtensorMap, const std::uint32_t*, f
 
 template <int kN>
 ProductKernel product_kernel_for(Dtype dtype, ProductWay way) {
-    if (dtype == Dtype::fp8) return &product_kernel<kN, true, ProductWay::shared>;
+    if (dtype == Dtype::fp8) return &product_kernel<kN, Dtype::fp8, ProductWay::shared>;
+    if (dtype == Dtype::fp32) return &product_kernel<kN, Dtype::fp32, ProductWay::shared>;
     switch (way) {
         case ProductWay::shared:
-            return &product_kernel<kN, false, ProductWay::shared>;
+            return &product_kernel<kN, Dtype::bf16, ProductWay::shared>;
         case ProductWay::registers:
-            return &product_kernel<kN, false, ProductWay::registers>;
+            return &product_kernel<kN, Dtype::bf16, ProductWay::registers>;
         default:
-            return &product_kernel<kN, false, ProductWay::transposed>;
+            return &product_kernel<kN, Dtype::bf16, ProductWay::transposed>;
     }
 }
 
 }  // namespace
 
 std::string wgmma_refusal(Dtype dtype, int n, OperandA a) {
-    if (dtype == Dtype::fp32) return "bf16 or fp8";
-    if (dtype == Dtype::fp8 && a == OperandA::registers) return "fp8 with A in shared memory only";
+    if (dtype != Dtype::bf16 && a == OperandA::registers) return "A from registers in bf16 only";
     return rate_kernel_of(dtype, n, a) == nullptr ? "n 8, 16, 32, 64, 96, 128, 192 or 256" : "";
 }
 
@@ -190,7 +196,7 @@ void wgmma_rate(Dtype dtype, int n, OperandA a, int warpgroups, int times, const
 }
 
 void wgmma_product(Dtype dtype, int n, ProductWay way, const void* a, const void* b, float* d, cudaStream_t stream) {
-    const std::uint32_t k = dtype == Dtype::bf16 ? 64 : 128;
+    const auto k = static_cast<std::uint32_t>(128 / bytes_of(dtype));
     const bool transposed = way == ProductWay::transposed;
     const auto cols = static_cast<std::uint32_t>(n);
     const CUtensorMap map_a = matrix_map(a, dtype, 64, k, 64, k);

@@ -157,7 +157,7 @@ __device__ inline std::uint64_t advanced(std::uint64_t descriptor, std::uint32_t
     "+f"(d[120]), "+f"(d[121]), "+f"(d[122]), "+f"(d[123]), "+f"(d[124]), "+f"(d[125]), "+f"(d[126]), \
     "+f"(d[127])
 
-/// bf16 and fp8 (e4m3) with both operands in shared memory. kTransposeB: B is MN-major (bf16 only). A, B, P, T: the
+/// bf16, fp8 (e4m3) and tf32 with both operands in shared memory. kTransposeB: B is MN-major (bf16 only). A, B, P, T: the
 /// operand numbers of the descriptors, of `accumulate` (false: D = A x B) and of the transposition.
 #define MEMWALL_WGMMA(N, A, B, P, T)                                                                               \
     template <int kTransposeB = 0>                                                                                 \
@@ -171,6 +171,13 @@ __device__ inline std::uint64_t advanced(std::uint64_t descriptor, std::uint32_t
     __device__ inline void wgmma_fp8(float (&d)[N / 2], std::uint64_t a, std::uint64_t b, bool accumulate) {       \
         asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " P                                                         \
                      ", 0;\nwgmma.mma_async.sync.aligned.m64n" #N "k32.f32.e4m3.e4m3 " MEMWALL_TEXT_##N ", " A     \
+                     ", " B ", p, 1, 1;\n}\n"                                                                      \
+                     : MEMWALL_D_##N                                                                               \
+                     : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));                                         \
+    }                                                                                                          \
+    __device__ inline void wgmma_tf32(float (&d)[N / 2], std::uint64_t a, std::uint64_t b, bool accumulate) {       \
+        asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " P                                                         \
+                     ", 0;\nwgmma.mma_async.sync.aligned.m64n" #N "k8.f32.tf32.tf32 " MEMWALL_TEXT_##N ", " A     \
                      ", " B ", p, 1, 1;\n}\n"                                                                      \
                      : MEMWALL_D_##N                                                                               \
                      : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));                                         \

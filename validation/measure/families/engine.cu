@@ -36,13 +36,14 @@ DeviceBuffer random_values(std::size_t elements, Dtype dtype, Bench& bench) {
 }
 
 Dtype dtype_of(const Case& c) {
-    return c.text("dtype") == "fp8" ? Dtype::fp8 : Dtype::bf16;
+    const std::string name = c.text("dtype");
+    return name == "fp8" ? Dtype::fp8 : name == "tf32" ? Dtype::fp32 : Dtype::bf16;
 }
 
 /// The product of one k step against plain sums: the sample is the error itself.
 Outcome run_product(const Case& c, Bench& bench) {
     const Dtype dtype = dtype_of(c);
-    const int n = static_cast<int>(c.number("n")), k = dtype == Dtype::bf16 ? 64 : 128;
+    const int n = static_cast<int>(c.number("n")), k = static_cast<int>(128 / kernels::bytes_of(dtype));
     const std::string name = c.text("way");
     const bool transposed = name == "transposed";
     const auto way = transposed            ? kernels::ProductWay::transposed
@@ -58,6 +59,9 @@ Outcome run_product(const Case& c, Bench& bench) {
     if (dtype == Dtype::bf16) {
         product_reference<<<grid, 64, 0, bench.stream()>>>(a.as<__nv_bfloat16>(), b.as<__nv_bfloat16>(),
                                                            reference.as<float>(), n, k, transposed);
+    } else if (dtype == Dtype::fp32) {
+        product_reference<<<grid, 64, 0, bench.stream()>>>(a.as<float>(), b.as<float>(), reference.as<float>(), n, k,
+                                                           false);
     } else {
         product_reference<<<grid, 64, 0, bench.stream()>>>(a.as<__nv_fp8_e4m3>(), b.as<__nv_fp8_e4m3>(),
                                                            reference.as<float>(), n, k, false);
@@ -65,8 +69,10 @@ Outcome run_product(const Case& c, Bench& bench) {
     kernels::check(cudaGetLastError(), "product_reference");
     Outcome outcome;
     const double error = relative_error_fp32(d.as<float>(), reference.as<float>(), outputs, bench.stream());
-    // bf16 products and their fp32 sums are nearly exact; the tensor core keeps fewer bits of sums of fp8.
-    outcome.check = {"fp32 sums by a plain kernel", error, dtype == Dtype::bf16 ? 1e-5 : 5e-3, ""};
+    // bf16 products are exact and their sums nearly; tf32 cuts operands to 10 bits of mantissa, and of sums of fp8
+    // the tensor core keeps fewer bits.
+    const double tolerance = dtype == Dtype::bf16 ? 1e-4 : dtype == Dtype::fp32 ? 2e-3 : 5e-3;
+    outcome.check = {"fp32 sums by a plain kernel", error, tolerance, ""};
     outcome.samples = {std::isfinite(error) ? error : 0};
     outcome.method = "one k step of 128 bytes";
     return outcome;
@@ -87,7 +93,7 @@ Outcome run_wgmma(const Case& c, Bench& bench) {
     const std::string shape = c.text("shape");  // m64nNkK
     const int n = std::stoi(shape.substr(4)), warpgroups = static_cast<int>(c.number("warpgroups"));
     const auto a = c.text("operand_a") == "reg" ? kernels::OperandA::registers : kernels::OperandA::shared;
-    const DeviceBuffer operands = random_values(48 << 10, dtype, bench);
+    const DeviceBuffer operands = random_values((48 << 10) / kernels::bytes_of(dtype), dtype, bench);
     const auto sms = static_cast<std::size_t>(bench.sms());
     const DeviceBuffer results(sms * sizeof(EngineResult));
     Outcome outcome;
@@ -102,7 +108,7 @@ Outcome run_wgmma(const Case& c, Bench& bench) {
             sum_cycles += static_cast<double>(r.cycles);
             sum_ns += static_cast<double>(r.ns);
         }
-        const double k = dtype == Dtype::fp8 ? 32 : 16;
+        const double k = 32.0 / static_cast<double>(kernels::bytes_of(dtype));
         const double flops = 2.0 * 64 * n * k * kTimes * warpgroups * static_cast<double>(sms);
         outcome.samples.push_back(flops / longest_ns * 1e-3);
         outcome.sm_clock_mhz = sum_cycles / sum_ns * 1e3;

@@ -32,7 +32,9 @@ void add_engine_cases(Cases& cases) {
             if (n == 256 && std::string(way) == "transposed") continue;
             add("wgmma_product", {{"n", n}, {"dtype", "bf16"}, {"way", way}}, "relative_error", true);
         }
-        add("wgmma_product", {{"n", n}, {"dtype", "fp8"}, {"way", "shared"}}, "relative_error", true);
+        for (const char* dtype : {"fp8", "tf32"}) {
+            add("wgmma_product", {{"n", n}, {"dtype", dtype}, {"way", "shared"}}, "relative_error", true);
+        }
     }
     for (const int n : {8, 16, 32, 64, 96, 128, 192, 256}) {
         const std::string shape = "m64n" + std::to_string(n);
@@ -42,6 +44,7 @@ void add_engine_cases(Cases& cases) {
         add("wgmma", {{"shape", shape + "k16"}, {"dtype", "bf16"}, {"operand_a", "reg"}, {"warpgroups", 1}}, "tflops");
         add("wgmma", {{"shape", shape + "k32"}, {"dtype", "fp8"}, {"operand_a", "smem"}, {"warpgroups", 1}}, "tflops",
             quick);
+        add("wgmma", {{"shape", shape + "k8"}, {"dtype", "tf32"}, {"operand_a", "smem"}, {"warpgroups", 1}}, "tflops");
     }
     for (const int n : {64, 128, 256}) {
         add("wgmma",
