@@ -182,6 +182,10 @@ ChipMap find_map(cudaStream_t stream) {
 
 std::vector<double> atomic_latencies(int sm, std::uint32_t* region, int blocks, cudaStream_t stream) {
     const DeviceBuffer least(static_cast<std::size_t>(blocks) * sizeof(std::uint32_t));
+    // Counts start at zero: the kernel takes all ones, which fresh memory may hold, for a value that never comes.
+    check(
+        cudaMemset2DAsync(region, kHomeBlockBytes, 0, sizeof(std::uint32_t), static_cast<std::size_t>(blocks), stream),
+        "cudaMemset2DAsync");
     launch(atomic_latency_kernel,
            {.grid = dim3(static_cast<unsigned>(multiprocessors())),
             .block = dim3(32),
