@@ -31,7 +31,7 @@ __device__ void write_result(ChaseResult& result, std::uint64_t cycles, std::uin
 
 template <ChasePath kPath>
 __global__ void chase_kernel(const __grid_constant__ ChaseArguments args, int chains_per_cta, ChaseResult* results) {
-    if (args.only_sm >= 0 && sm_id() != static_cast<std::uint32_t>(args.only_sm)) return;
+    if (args.only_sm >= 0 && sm_id() != static_cast<std::uint32_t>(args.only_sm)) return keep_place();
     if (threadIdx.x % 32 != 0) return;
     const bool chosen = args.only_sm >= 0;
     const std::uint64_t chains = chosen ? 1 : static_cast<std::uint64_t>(gridDim.x) * chains_per_cta;
@@ -51,7 +51,7 @@ __global__ void chase_kernel(const __grid_constant__ ChaseArguments args, int ch
 __global__ void chase_tma_kernel(const __grid_constant__ ChaseArguments args, ChaseResult* results) {
     extern __shared__ __align__(128) char box[];
     __shared__ Barrier landed;
-    if (args.only_sm >= 0 && sm_id() != static_cast<std::uint32_t>(args.only_sm)) return;
+    if (args.only_sm >= 0 && sm_id() != static_cast<std::uint32_t>(args.only_sm)) return keep_place();
     if (threadIdx.x != 0) return;
     barrier_init(&landed, 1);
     fence_barrier_init();

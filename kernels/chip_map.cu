@@ -33,7 +33,8 @@ DeviceBuffer to_device(const std::vector<T>& from, cudaStream_t stream) {
 }
 
 __global__ void atomic_latency_kernel(std::uint32_t sm, std::uint32_t* region, int blocks, std::uint32_t* least) {
-    if (sm_id() != sm || threadIdx.x != 0) return;
+    if (sm_id() != sm) return keep_place();
+    if (threadIdx.x != 0) return;
     for (int tries = 0; tries < kTries; ++tries) {
         for (int block = 0; block < blocks; ++block) {
             std::uint32_t* word = region + static_cast<std::size_t>(block) * (kHomeBlockBytes / sizeof(std::uint32_t));
@@ -63,7 +64,7 @@ __global__ void __launch_bounds__(kReadThreads)
     read_kernel(const int* rank, int readers, const char* region, const int* blocks, int block_count, int passes,
                 Span* spans, std::uint32_t* arrived, std::uint32_t* sink) {
     const int mine = rank[sm_id()];
-    if (mine < 0) return;
+    if (mine < 0) return keep_place();
     // Readers start together: each waits, but not for ever, until all have arrived.
     if (threadIdx.x == 0) {
         atomicAdd(arrived, 1U);
@@ -182,6 +183,7 @@ ChipMap find_map(cudaStream_t stream) {
 
 std::vector<double> atomic_latencies(int sm, std::uint32_t* region, int blocks, cudaStream_t stream) {
     const DeviceBuffer least(static_cast<std::size_t>(blocks) * sizeof(std::uint32_t));
+    check(cudaMemsetAsync(least.as(), 0, least.bytes(), stream), "cudaMemsetAsync");
     // Counts start at zero: the kernel takes all ones, which fresh memory may hold, for a value that never comes.
     check(
         cudaMemset2DAsync(region, kHomeBlockBytes, 0, sizeof(std::uint32_t), static_cast<std::size_t>(blocks), stream),
@@ -193,6 +195,7 @@ std::vector<double> atomic_latencies(int sm, std::uint32_t* region, int blocks, 
             .stream = stream},
            static_cast<std::uint32_t>(sm), region, blocks, least.as<std::uint32_t>());
     const auto cycles = to_host<std::uint32_t>(least, static_cast<std::size_t>(blocks), stream);
+    if (std::ranges::find(cycles, 0U) != cycles.end()) throw CudaError("no CTA came to SM " + std::to_string(sm));
     return {cycles.begin(), cycles.end()};
 }
 

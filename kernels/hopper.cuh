@@ -29,6 +29,15 @@ __device__ inline std::uint64_t global_timer() {
     return time;
 }
 
+/// For a CTA that has nothing to do on its SM, where an SM has room for no other: keeps the place until the rest of the
+/// grid has surely been dealt to the other SMs. Ended at once, it would make room for a CTA that another SM waits for.
+__device__ inline void keep_place() {
+    constexpr std::uint64_t kNanoseconds = 20000;
+    const std::uint64_t begin = global_timer();
+    while (global_timer() - begin < kNanoseconds) {
+    }
+}
+
 /// SM clock cycles, each SM its own count.
 __device__ inline std::uint64_t clock_now() {
     std::uint64_t time;

@@ -42,7 +42,7 @@ __device__ int number_of(const Walk& walk) {
 template <int kInFlight, bool kRead, bool kWrite>
 __global__ void __launch_bounds__(1024) stream_kernel(const __grid_constant__ Walk walk) {
     const int number = number_of(walk);
-    if (number < 0) return;
+    if (number < 0) return keep_place();
     const int ctas = walk.shared ? 1 : walk.ctas;
     const std::int64_t block = static_cast<std::int64_t>(blockDim.x) * kInFlight;
     std::uint32_t sum = 0;
