@@ -1,9 +1,9 @@
-#include <algorithm>
 #include <string>
 
 #include "gemm_tiles.h"
 #include "hopper.cuh"
 #include "stream.h"
+#include "stream_layout.h"
 
 namespace memwall::kernels {
 
@@ -13,15 +13,12 @@ namespace {
 struct Walk {
     const char* in;
     char* out;
-    std::int64_t pieces;  ///< of 16 bytes that are touched
-    int passes, ctas, sms, ctas_per_sm;
+    PieceOrder order;
+    std::uint32_t passes;
+    int ctas, sms, ctas_per_sm;
     bool shared;
-    int run, stride;  ///< pattern: pieces touched together, and bytes from one run to the next; 0: no pattern
     std::uint32_t* slots;
-
-    [[nodiscard]] __device__ std::int64_t offset(std::int64_t piece) const {
-        return run == 0 ? piece * 16 : piece / run * stride + piece % run * 16;
-    }
+    std::uint32_t* checksum;
 };
 
 /// This CTA's number among those that take part, or -1. On chosen SMs each CTA draws its place from its SM's word:
@@ -39,54 +36,92 @@ __device__ int number_of(const Walk& walk) {
     return number;
 }
 
-template <int kInFlight, bool kRead, bool kWrite>
-__global__ void __launch_bounds__(1024) stream_kernel(const __grid_constant__ Walk walk) {
-    const int number = number_of(walk);
-    if (number < 0) return keep_place();
-    const int ctas = walk.shared ? 1 : walk.ctas;
-    const std::int64_t block = static_cast<std::int64_t>(blockDim.x) * kInFlight;
-    std::uint32_t sum = 0;
-    for (int pass = 0; pass < walk.passes; ++pass) {
-        for (std::int64_t first = (walk.shared ? 0 : number) * block; first < walk.pieces; first += ctas * block) {
-            uint4 held[kInFlight];
-#pragma unroll
-            for (int u = 0; u < kInFlight; ++u) {
-                const std::int64_t piece = first + u * static_cast<std::int64_t>(blockDim.x) + threadIdx.x;
-                held[u] =
-                    make_uint4(0x3f803f80U, static_cast<unsigned>(piece), 0x3f803f80U, static_cast<unsigned>(pass));
-                if constexpr (kRead) {
-                    if (piece < walk.pieces) {
-                        held[u] = __ldcg(reinterpret_cast<const uint4*>(walk.in + walk.offset(piece)));
-                    }
-                }
-            }
-#pragma unroll
-            for (int u = 0; u < kInFlight; ++u) {
-                const std::int64_t piece = first + u * static_cast<std::int64_t>(blockDim.x) + threadIdx.x;
-                if constexpr (kWrite) {
-                    if (piece < walk.pieces) *reinterpret_cast<uint4*>(walk.out + walk.offset(piece)) = held[u];
-                } else {
-                    sum += held[u].x ^ held[u].y ^ held[u].z ^ held[u].w;
-                }
-            }
-        }
-    }
-    // Random data hit one value in four billion: then a word of the input is written as it is.
-    if (!kWrite && sum == 0x9e3779b9U) *const_cast<char*>(walk.in) = *walk.in;
+/// Volatile, so that the loads of a group are issued in a row before the first is used.
+__device__ uint4 load_piece(const char* from) {
+    uint4 piece;
+    asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(piece.x), "=r"(piece.y), "=r"(piece.z), "=r"(piece.w)
+                 : "l"(from));
+    return piece;
 }
 
-template <bool kRead, bool kWrite>
-auto kernel_for(int in_flight) {
+__device__ uint4 written_piece(std::uint32_t piece) {
+    return make_uint4(written_word(piece, 0), written_word(piece, 1), written_word(piece, 2), written_word(piece, 3));
+}
+
+/// kInFlight pieces of a thread, or the `left` of them when not kWhole, are read before the first of them is used.
+template <int kInFlight, bool kRead, bool kWrite, bool kScattered, bool kWhole>
+__device__ std::uint32_t stream_group(const Walk& walk, std::uint32_t first, std::uint32_t step, std::uint32_t left) {
+    uint4 held[kInFlight];
+#pragma unroll
+    for (std::uint32_t u = 0; u < kInFlight; ++u) {
+        const std::uint32_t piece = first + u * step;
+        held[u] = make_uint4(0, 0, 0, 0);
+        if (!kWhole && u >= left) continue;
+        if constexpr (kRead) {
+            held[u] = load_piece(walk.in + walk.order.template offset<kScattered>(piece));
+        } else {
+            held[u] = written_piece(piece);
+        }
+    }
+    std::uint32_t sum = 0;
+#pragma unroll
+    for (std::uint32_t u = 0; u < kInFlight; ++u) {
+        if constexpr (!kWrite) {
+            sum += held[u].x ^ held[u].y ^ held[u].z ^ held[u].w;
+        } else if (kWhole || u < left) {
+            const std::uint32_t piece = first + u * step;
+            *reinterpret_cast<uint4*>(walk.out + walk.order.template offset<kScattered>(piece)) = held[u];
+        }
+    }
+    return sum;
+}
+
+template <int kInFlight, bool kRead, bool kWrite, bool kScattered>
+__global__ void __launch_bounds__(1024, most_threads_of_sm(kInFlight, kRead&& kWrite) / 1024)
+    stream_kernel(const __grid_constant__ Walk walk) {
+    const int number = number_of(walk);
+    if (number < 0) return keep_place();
+    const ThreadWalk mine = walk.shared
+                                ? thread_walk(0, 1, threadIdx.x, blockDim.x, walk.order.pieces)
+                                : thread_walk(static_cast<std::uint32_t>(number), static_cast<std::uint32_t>(walk.ctas),
+                                              threadIdx.x, blockDim.x, walk.order.pieces);
+    std::uint32_t sum = 0;
+    for (std::uint32_t pass = 0; pass < walk.passes; ++pass) {
+        std::uint32_t piece = mine.first, left = mine.count();
+        // Not unrolled further: loads of the next group would then be under way beside these.
+#pragma unroll 1
+        for (; left >= kInFlight; left -= kInFlight, piece += kInFlight * mine.step) {
+            sum += stream_group<kInFlight, kRead, kWrite, kScattered, true>(walk, piece, mine.step, left);
+        }
+        if (left > 0) sum += stream_group<kInFlight, kRead, kWrite, kScattered, false>(walk, piece, mine.step, left);
+    }
+    // Asked for in the launch that is checked only; the compiler cannot know, and so no load is dropped.
+    if (!kWrite && walk.checksum != nullptr) atomicAdd(walk.checksum, sum);
+}
+
+using StreamKernel = void (*)(Walk);
+
+template <bool kRead, bool kWrite, bool kScattered>
+StreamKernel kernel_for(int in_flight) {
     switch (in_flight) {
         case 1:
-            return &stream_kernel<1, kRead, kWrite>;
+            return &stream_kernel<1, kRead, kWrite, kScattered>;
         case 2:
-            return &stream_kernel<2, kRead, kWrite>;
+            return &stream_kernel<2, kRead, kWrite, kScattered>;
         case 4:
-            return &stream_kernel<4, kRead, kWrite>;
+            return &stream_kernel<4, kRead, kWrite, kScattered>;
         default:
-            return &stream_kernel<8, kRead, kWrite>;
+            return &stream_kernel<8, kRead, kWrite, kScattered>;
     }
+}
+
+StreamKernel kernel_of(const StreamArguments& args) {
+    const bool reads = args.in != nullptr, writes = args.out != nullptr;
+    if (reads && writes) return kernel_for<true, true, false>(args.in_flight);
+    if (writes) return kernel_for<false, true, false>(args.in_flight);
+    return args.scattered ? kernel_for<true, false, true>(args.in_flight)
+                          : kernel_for<true, false, false>(args.in_flight);
 }
 
 constexpr int kMostBoxes = 16, kCopyBoxes = 4;
@@ -99,8 +134,21 @@ struct TmaWalk {
     const char* in;
     std::int64_t boxes;
     int box_bytes, in_flight, passes, rank;
+    std::uint32_t* checksum;
 };
 
+__device__ std::uint32_t sum_of_box(const char* box, int bytes) {
+    std::uint32_t sum = 0;
+    for (int at = 0; at < bytes; at += kPieceBytes) {
+        const uint4 piece = *reinterpret_cast<const uint4*>(box + at);
+        sum += piece.x ^ piece.y ^ piece.z ^ piece.w;
+    }
+    fence_async_proxy();  // these reads come before the next copy into the box
+    return sum;
+}
+
+/// kSum: the boxes are read, so that what landed can be checked; slow, and not what is timed.
+template <bool kSum>
 __global__ void __launch_bounds__(32)
     tma_read_kernel(const __grid_constant__ CUtensorMap map, const __grid_constant__ TmaWalk walk) {
     extern __shared__ char raw[];
@@ -112,14 +160,17 @@ __global__ void __launch_bounds__(32)
     fence_async_proxy();
     const int rows = walk.box_bytes / 128;
     RingPlace issue, wait;
-    std::int64_t issued = 0, waited = 0;
+    std::int64_t under_way = 0;
+    std::uint32_t sum = 0;
+    const auto take_oldest = [&] {
+        barrier_wait(&full[wait.stage], wait.parity);
+        if constexpr (kSum) sum += sum_of_box(ring + wait.stage * walk.box_bytes, walk.box_bytes);
+        wait.advance(walk.in_flight);
+        --under_way;
+    };
     for (int pass = 0; pass < walk.passes; ++pass) {
         for (std::int64_t box = blockIdx.x; box < walk.boxes; box += gridDim.x) {
-            if (issued - waited == walk.in_flight) {
-                barrier_wait(&full[wait.stage], wait.parity);
-                wait.advance(walk.in_flight);
-                ++waited;
-            }
+            if (under_way == walk.in_flight) take_oldest();
             char* to = ring + issue.stage * walk.box_bytes;
             barrier_arrive_expect(&full[issue.stage], static_cast<std::uint32_t>(walk.box_bytes));
             if (walk.rank == 1) {
@@ -129,13 +180,11 @@ __global__ void __launch_bounds__(32)
                 tma_load_2d(to, &map, &full[issue.stage], 0, static_cast<int>(box) * rows);
             }
             issue.advance(walk.in_flight);
-            ++issued;
+            ++under_way;
         }
     }
-    for (; waited < issued; ++waited) {
-        barrier_wait(&full[wait.stage], wait.parity);
-        wait.advance(walk.in_flight);
-    }
+    while (under_way > 0) take_oldest();
+    if constexpr (kSum) atomicAdd(walk.checksum, sum);
 }
 
 __global__ void __launch_bounds__(32) tma_copy_kernel(const char* in, char* out, std::int64_t boxes, int box_bytes) {
@@ -177,33 +226,54 @@ __global__ void __launch_bounds__(32) tma_copy_kernel(const char* in, char* out,
 
 }  // namespace
 
+std::string stream_refusal(const StreamArguments& args) {
+    if (args.in_flight != 1 && args.in_flight != 2 && args.in_flight != 4 && args.in_flight != 8) {
+        return "in_flight 1, 2, 4 or 8";
+    }
+    if (args.threads < 32 || args.threads > 1024 || args.threads % 32 != 0) return "threads a multiple of 32 to 1,024";
+    const int most = most_threads_of_sm(args.in_flight, args.in != nullptr && args.out != nullptr);
+    if (args.ctas_per_sm < 1 || args.ctas_per_sm * args.threads > most) {
+        return "on an SM at most " + std::to_string(most) + " threads that hold so many pieces";
+    }
+    if (args.sms > 0 && args.ctas_per_sm > 8) return "on chosen SMs at most 8 CTAs each";
+    if (args.sms > 0 && args.slots == nullptr) return "chosen SMs need a word each";
+    if (args.bytes < kPieceBytes || args.bytes % kPieceBytes != 0 || args.bytes > std::int64_t{16} << 30) {
+        return "bytes a multiple of 16 up to 16 GiB";
+    }
+    if (args.pattern_stride == 0) return args.scattered ? "a scattered order needs a pattern" : "";
+    const bool even = args.pattern_bytes >= kPieceBytes && is_power_of_two(args.pattern_bytes) &&
+                      args.pattern_stride >= args.pattern_bytes && args.pattern_stride % kPieceBytes == 0 &&
+                      args.bytes % args.pattern_stride == 0;
+    if (!even) return "a pattern of a power of two bytes, 16 or more, of a stride that divides the array";
+    if (!args.scattered) return "";
+    const std::int64_t runs = args.bytes / args.pattern_stride;
+    if (args.out != nullptr) return "a scattered order is read only";
+    return is_power_of_two(runs) && runs >= 4 ? "" : "a power of two of scattered runs, 4 or more";
+}
+
 void stream(const StreamArguments& args, cudaStream_t stream) {
+    if (const std::string reason = stream_refusal(args); !reason.empty()) throw CudaError("stream: " + reason);
     const int all = multiprocessors();
     Walk walk{};
     walk.in = static_cast<const char*>(args.in);
     walk.out = static_cast<char*>(args.out);
-    walk.passes = args.passes;
+    walk.order = piece_order(args.bytes, args.pattern_bytes, args.pattern_stride, args.scattered);
+    walk.passes = static_cast<std::uint32_t>(args.passes);
     walk.sms = args.sms < all ? args.sms : 0;
     walk.ctas_per_sm = args.ctas_per_sm;
     walk.ctas = (walk.sms > 0 ? walk.sms : all) * args.ctas_per_sm;
     walk.shared = args.shared;
     walk.slots = args.slots;
-    walk.pieces = args.bytes / 16;
-    if (args.pattern_stride > 0) {
-        walk.run = args.pattern_bytes / 16;
-        walk.stride = args.pattern_stride;
-        walk.pieces = args.bytes / args.pattern_stride * walk.run;
-    }
-    if (walk.sms > 0 && walk.slots == nullptr) throw CudaError("stream on chosen SMs needs a word for each SM");
+    walk.checksum = args.checksum;
     Launch how{.grid = dim3(static_cast<unsigned>(all * args.ctas_per_sm)),
                .block = dim3(static_cast<unsigned>(args.threads))};
-    // So much shared memory that an SM holds just as many CTAs: they are spread evenly.
-    how.smem_bytes = kSharedBytesOfCta / static_cast<std::size_t>(args.ctas_per_sm) - 2048;
+    // On chosen SMs each SM must hold just ctas_per_sm CTAs; 2,048 threads see to that, else shared memory does. A grid
+    // over all SMs is dealt evenly as it is, and keeps its L1 for the loads that are under way.
+    if (walk.sms > 0 && args.ctas_per_sm * args.threads < 2048) {
+        how.smem_bytes = static_cast<std::size_t>(limiting_smem_bytes(args.ctas_per_sm));
+    }
     how.stream = stream;
-    const bool reads = args.in != nullptr, writes = args.out != nullptr;
-    if (reads && writes) return launch(kernel_for<true, true>(args.in_flight), how, walk);
-    if (reads) return launch(kernel_for<true, false>(args.in_flight), how, walk);
-    launch(kernel_for<false, true>(args.in_flight), how, walk);
+    launch(kernel_of(args), how, walk);
 }
 
 std::string tma_read_refusal(const TmaReadArguments& args) {
@@ -229,11 +299,12 @@ void tma_read(const TmaReadArguments& args, cudaStream_t stream) {
                        args.box_bytes,
                        args.in_flight,
                        args.passes,
-                       args.rank};
+                       args.rank,
+                       args.checksum};
     Launch how{.grid = dim3(static_cast<unsigned>(args.ctas)), .block = dim3(32)};
     how.smem_bytes = static_cast<std::size_t>(args.in_flight) * static_cast<std::size_t>(args.box_bytes) + 128;
     how.stream = stream;
-    launch(tma_read_kernel, how, map, walk);
+    launch(args.checksum != nullptr ? &tma_read_kernel<true> : &tma_read_kernel<false>, how, map, walk);
 }
 
 void tma_copy(const void* in, void* out, std::int64_t bytes, int box_bytes, int ctas, cudaStream_t stream) {

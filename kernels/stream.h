@@ -5,6 +5,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <string>
 
 #include "host.h"
 
@@ -12,18 +13,22 @@ namespace memwall::kernels {
 
 struct StreamArguments {
     const void* in = nullptr;  ///< null: nothing is read
-    void* out = nullptr;       ///< null: nothing is written
+    void* out = nullptr;       ///< null: nothing is written; without `in`, written_word() of stream_layout.h
     std::int64_t bytes = 0;    ///< of each array, a multiple of 16
     int passes = 1;
-    int threads = 512, ctas_per_sm = 1;
-    int in_flight = 4;      ///< independent 16-byte accesses of a thread: 1, 2, 4 or 8
-    int sms = 0;            ///< SMs 0 .. sms - 1 take part; 0: all
-    bool shared = false;    ///< every SM reads all of it; else each its share
-    int pattern_bytes = 0;  ///< of every pattern_stride bytes the first pattern_bytes are touched; 0: all
-    int pattern_stride = 0;
-    std::uint32_t* slots =
-        nullptr;  ///< one zeroed word for each SM, kept from launch to launch; needed when sms is set
+    int threads = 512, ctas_per_sm = 4;
+    int in_flight = 4;       ///< independent 16-byte accesses of a thread: 1, 2, 4, 8; see most_threads_of_sm()
+    int sms = 0;             ///< SMs 0 .. sms - 1 take part; 0: all
+    bool shared = false;     ///< every CTA reads all of it; else each its share
+    int pattern_bytes = 0;   ///< of every pattern_stride bytes the first pattern_bytes, a power of two, are touched
+    int pattern_stride = 0;  ///< 0: no pattern, all bytes
+    bool scattered = false;  ///< the runs of the pattern come in a random order; reads of a power of two of runs only
+    /// One zeroed word for each SM, kept from launch to launch; needed when sms is set.
+    std::uint32_t* slots = nullptr;
+    /// Reads only: when not null, the sum over the pieces read of the xor of their four words is added to it.
+    std::uint32_t* checksum = nullptr;
 };
+[[nodiscard]] std::string stream_refusal(const StreamArguments& arguments);
 void stream(const StreamArguments& arguments, cudaStream_t stream);
 
 /// Bulk loads into shared memory by one thread of each CTA, `in_flight` boxes at a time; nothing else is done with
@@ -35,6 +40,7 @@ struct TmaReadArguments {
     int ctas, in_flight;  ///< in_flight 1 to 16, and together with the box within shared memory
     int rank = 1;         ///< 1: runs of bytes; 2: boxes of a tensor map
     int passes = 1;
+    std::uint32_t* checksum = nullptr;  ///< as above; costs time
 };
 [[nodiscard]] std::string tma_read_refusal(const TmaReadArguments& arguments);
 void tma_read(const TmaReadArguments& arguments, cudaStream_t stream);
