@@ -9,6 +9,7 @@ namespace memwall::kernels {
 
 namespace {
 
+constexpr int kGroup = 8;                // products between two commits
 constexpr int kOperandBytes = 48 << 10;  // A of two warpgroups, 8 KiB each, and B of up to 256 rows of 128 bytes
 
 __device__ char* aligned_tile(char* raw) {
@@ -39,10 +40,11 @@ __global__ void __launch_bounds__(256, 1) rate_kernel(const void* operands, int 
 #pragma unroll
     for (int i = 0; i < kN / 2; ++i) d[i] = 0;
     const std::uint64_t cycles = clock_now(), ns = global_timer();
-    for (int i = 0; i < times; i += 4) {
+    for (int i = 0; i < times; i += kGroup) {
         wgmma_fence();
 #pragma unroll
-        for (int at = 0; at < 128; at += 32) {
+        for (int product = 0; product < kGroup; ++product) {
+            const int at = product % 4 * 32;
             if constexpr (kRegisters) {
                 wgmma_bf16_rs(d, fragment, advanced(b, at), true);
             } else if constexpr (kDtype == Dtype::fp8) {
@@ -54,15 +56,16 @@ __global__ void __launch_bounds__(256, 1) rate_kernel(const void* operands, int 
             }
         }
         wgmma_commit();
-        wgmma_wait<0>();
+        wgmma_wait<1>();  // the group before: the tensor core always has the next one queued
     }
+    wgmma_wait<0>();
     const std::uint64_t end_cycles = clock_now(), end_ns = global_timer();
     float sum = 0;
 #pragma unroll
     for (int i = 0; i < kN / 2; ++i) sum += d[i];
     if (sum == 0.123456f) results[blockIdx.x].cycles = 0;  // keeps the products
     __syncthreads();
-    if (threadIdx.x == 0) results[blockIdx.x] = {end_cycles - cycles, end_ns - ns};
+    if (threadIdx.x == 0) results[blockIdx.x] = {end_cycles - cycles, end_ns - ns, 0};
 }
 
 using RateKernel = void (*)(const void*, int, EngineResult*);
@@ -132,7 +135,7 @@ __global__ void __launch_bounds__(128)
             }
         }
     }
-    float d[kN / 2];
+    float d[kN / 2] = {};
     wgmma_fence();
 #pragma unroll
     for (int step = 0; step < 4; ++step) {
@@ -168,13 +171,35 @@ template <int kN>
 ProductKernel product_kernel_for(Dtype dtype, ProductWay way) {
     if (dtype == Dtype::fp8) return &product_kernel<kN, Dtype::fp8, ProductWay::shared>;
     if (dtype == Dtype::fp32) return &product_kernel<kN, Dtype::fp32, ProductWay::shared>;
-    switch (way) {
-        case ProductWay::shared:
-            return &product_kernel<kN, Dtype::bf16, ProductWay::shared>;
-        case ProductWay::registers:
-            return &product_kernel<kN, Dtype::bf16, ProductWay::registers>;
+    if (way == ProductWay::shared) return &product_kernel<kN, Dtype::bf16, ProductWay::shared>;
+    if (way == ProductWay::registers) return &product_kernel<kN, Dtype::bf16, ProductWay::registers>;
+    // A row of B MN-major has 64 of n.
+    if constexpr (kN % 64 == 0) return &product_kernel<kN, Dtype::bf16, ProductWay::transposed>;
+    return nullptr;
+}
+
+ProductKernel product_kernel_of(Dtype dtype, int n, ProductWay way) {
+    switch (n) {
+        case 8:
+            return product_kernel_for<8>(dtype, way);
+        case 16:
+            return product_kernel_for<16>(dtype, way);
+        case 32:
+            return product_kernel_for<32>(dtype, way);
+        case 64:
+            return product_kernel_for<64>(dtype, way);
+        case 96:
+            return product_kernel_for<96>(dtype, way);
+        case 128:
+            return product_kernel_for<128>(dtype, way);
+        case 176:
+            return product_kernel_for<176>(dtype, way);
+        case 192:
+            return product_kernel_for<192>(dtype, way);
+        case 256:
+            return product_kernel_for<256>(dtype, way);
         default:
-            return &product_kernel<kN, Dtype::bf16, ProductWay::transposed>;
+            return nullptr;
     }
 }
 
@@ -205,11 +230,8 @@ void wgmma_product(Dtype dtype, int n, ProductWay way, const void* a, const void
     Launch how{.grid = dim3(1), .block = dim3(128)};
     how.smem_bytes = 64 << 10;
     how.stream = stream;
-    ProductKernel kernel = nullptr;
-    if (n == 64) kernel = product_kernel_for<64>(dtype, way);
-    if (n == 128) kernel = product_kernel_for<128>(dtype, way);
-    if (n == 256 && !transposed) kernel = product_kernel_for<256>(dtype, way);
-    if (kernel == nullptr) throw CudaError("wgmma_product: n 64, 128, or 256 with B K-major");
+    ProductKernel kernel = product_kernel_of(dtype, n, way);
+    if (kernel == nullptr) throw CudaError("wgmma_product: an n of wgmma.cuh, with B MN-major a multiple of 64");
     launch(kernel, how, map_a, map_b, static_cast<const std::uint32_t*>(a), d);
 }
 

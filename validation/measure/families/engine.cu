@@ -3,6 +3,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp8.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "bench.h"
@@ -88,10 +89,10 @@ std::vector<EngineResult> results_of(const DeviceBuffer& from, std::size_t count
 }
 
 Outcome run_wgmma(const Case& c, Bench& bench) {
-    constexpr int kTimes = 4000;
     const Dtype dtype = dtype_of(c);
     const std::string shape = c.text("shape");  // m64nNkK
-    const int n = std::stoi(shape.substr(4)), warpgroups = static_cast<int>(c.number("warpgroups"));
+    const int n = std::stoi(shape.substr(4)), warpgroups = static_cast<int>(c.params.value("warpgroups", 1));
+    const int times = (1 << 20) / n / 8 * 8;  // about 500,000 cycles when nothing but the products counts
     const auto a = c.text("operand_a") == "reg" ? kernels::OperandA::registers : kernels::OperandA::shared;
     const DeviceBuffer operands = random_values((48 << 10) / kernels::bytes_of(dtype), dtype, bench);
     const auto sms = static_cast<std::size_t>(bench.sms());
@@ -99,7 +100,7 @@ Outcome run_wgmma(const Case& c, Bench& bench) {
     Outcome outcome;
     double cycles = 0;
     for (int sample = -1; sample < kSamples; ++sample) {
-        kernels::wgmma_rate(dtype, n, a, warpgroups, kTimes, operands.as(), results.as<EngineResult>(), bench.stream());
+        kernels::wgmma_rate(dtype, n, a, warpgroups, times, operands.as(), results.as<EngineResult>(), bench.stream());
         const auto all = results_of(results, sms, bench);
         if (sample < 0) continue;
         double longest_ns = 0, sum_cycles = 0, sum_ns = 0;
@@ -109,63 +110,87 @@ Outcome run_wgmma(const Case& c, Bench& bench) {
             sum_ns += static_cast<double>(r.ns);
         }
         const double k = 32.0 / static_cast<double>(kernels::bytes_of(dtype));
-        const double flops = 2.0 * 64 * n * k * kTimes * warpgroups * static_cast<double>(sms);
+        const double flops = 2.0 * 64 * n * k * times * warpgroups * static_cast<double>(sms);
         outcome.samples.push_back(flops / longest_ns * 1e-3);
         outcome.sm_clock_mhz = sum_cycles / sum_ns * 1e3;
-        cycles = sum_cycles / static_cast<double>(sms) / kTimes;
+        cycles = sum_cycles / static_cast<double>(sms) / times;
     }
-    outcome.method = "4,000 products in groups of four, random operands, the slowest SM's time";
+    outcome.method = std::to_string(times) + " products in groups of eight, random operands, the slowest SM's time";
     outcome.details = {{"cycles_per_instruction", cycles}};
     return outcome;
 }
 
-/// Runs a kernel that fills one EngineResult; each sample is `value` of it.
-Outcome run_cycles(Bench& bench, const std::string& method, const std::function<void(EngineResult*)>& launch,
-                   const std::function<double(double)>& value) {
-    const DeviceBuffer results(2 * sizeof(EngineResult));
+/// Runs a kernel that fills one EngineResult; each sample is `value` of its cycles. `against`: what the kernel itself
+/// compares its values with, empty when it has none.
+Outcome run_cycles(Bench& bench, const std::string& method, const std::string& against,
+                   const std::function<void(EngineResult*)>& launch, const std::function<double(double)>& value) {
+    const DeviceBuffer results(sizeof(EngineResult));
     Outcome outcome;
+    std::uint64_t wrong = 0;
     for (int sample = -1; sample < kSamples; ++sample) {
+        kernels::check(cudaMemsetAsync(results.as(), 0, results.bytes(), bench.stream()), "cudaMemsetAsync");
         launch(results.as<EngineResult>());
         const EngineResult r = results_of(results, 1, bench).front();
+        wrong += r.wrong;
+        if (r.cycles == 0) throw std::runtime_error("the kernel reported no time");
         if (sample < 0) continue;
         outcome.samples.push_back(value(static_cast<double>(r.cycles)));
         outcome.sm_clock_mhz = r.ns > 0 ? static_cast<double>(r.cycles) / static_cast<double>(r.ns) * 1e3 : 0;
     }
     outcome.method = method;
+    outcome.check.against = against;
+    if (wrong > 0) outcome.check.reason = std::to_string(wrong) + " values differ from " + against;
     return outcome;
 }
 
-Outcome run_tma(const Case& c, Bench& bench) {
-    const auto box = static_cast<int>(c.number("box_bytes"));
-    const auto per = [](int times) { return [times](double cycles) { return cycles / times; }; };
-    if (c.op == "tma_issue") {
-        constexpr int kTimes = 4096;
-        const DeviceBuffer from = random_values(64ULL * static_cast<std::size_t>(box), Dtype::fp8, bench);
-        return run_cycles(
-            bench, "cycles per bulk load, up to 16 under way, 64 boxes resident in L2",
-            [&](EngineResult* r) { kernels::tma_issue(from.as(), box, kTimes, r, bench.stream()); }, per(kTimes));
-    }
-    if (c.op == "tma_store") {
-        constexpr int kTimes = 4096;
-        const DeviceBuffer to(64ULL * static_cast<std::size_t>(box));
-        return run_cycles(
-            bench, "cycles per bulk store, up to 8 under way, 64 places in L2",
-            [&](EngineResult* r) { kernels::tma_store_rate(to.as(), box, kTimes, r, bench.stream()); }, per(kTimes));
-    }
+std::function<double(double)> cycles_per(int times) {
+    return [times](double cycles) { return cycles / times; };
+}
+
+Outcome run_tma_issue(const Case& c, Bench& bench) {
+    constexpr int kTimes = 4096;
+    const auto box = static_cast<int>(c.number("box_bytes")), rank = static_cast<int>(c.number("rank"));
+    const DeviceBuffer from = random_values(64ULL * static_cast<std::size_t>(box), Dtype::fp8, bench);
+    return run_cycles(
+        bench, "cycles per bulk load of one thread, up to 128 boxes or 200 KiB under way, 64 boxes resident in L2",
+        "the boxes' source",
+        [&](EngineResult* r) { kernels::tma_issue(from.as(), box, rank, kTimes, r, bench.stream()); },
+        cycles_per(kTimes));
+}
+
+Outcome run_tma_store(const Case& c, Bench& bench) {
+    constexpr int kTimes = 4096;
+    const auto box = static_cast<int>(c.number("box_bytes")), under_way = static_cast<int>(c.number("in_flight"));
+    const DeviceBuffer to(64ULL * static_cast<std::size_t>(box));
+    kernels::poison(to.as(), to.bytes(), bench.stream());
+    return run_cycles(
+        bench,
+        under_way == 1 ? "cycles from order to completion, one at a time, 64 places in L2"
+                       : "cycles per bulk store, 8 under way, 64 places in L2",
+        "what was stored",
+        [&](EngineResult* r) { kernels::tma_store_rate(to.as(), box, under_way, kTimes, r, bench.stream()); },
+        cycles_per(kTimes));
+}
+
+Outcome run_tma_single(const Case& c, Bench& bench) {
     constexpr int kTimes = 512;
+    const auto box = static_cast<int>(c.number("box_bytes"));
     const bool l2 = c.text("from") == "l2";
-    // From memory: each load 256 KiB after the one before, over 128 MiB, and another stretch for every sample.
-    const std::int64_t stride = l2 ? box : 256 << 10;
-    const std::int64_t span = stride * kTimes;
-    const DeviceBuffer from = random_values(static_cast<std::size_t>(l2 ? span : span * 4), Dtype::fp8, bench);
+    // From memory: each load 64 KiB after the one before, and another stretch for every launch; behind the last lies
+    // more than L2 keeps of what was written.
+    const std::int64_t stride = l2 ? box : 64 << 10, span = stride * kTimes;
+    const auto bytes =
+        static_cast<std::size_t>(l2 ? span : span * (kSamples + 1)) + (l2 ? 0 : 4 * bench.facts().l2_bytes);
+    const DeviceBuffer from = random_values(bytes, Dtype::fp8, bench);
     int turn = 0;
     return run_cycles(
-        bench, l2 ? "order to arrival, one at a time, resident in L2" : "order to arrival, one at a time",
+        bench, l2 ? "order to arrival, one at a time, resident in L2" : "order to arrival, one at a time, from memory",
+        "the last box's source",
         [&](EngineResult* r) {
-            const char* at = from.as<char>() + (l2 ? 0 : span * (turn++ % 4));
+            const char* at = from.as<char>() + (l2 ? 0 : span * turn++);
             kernels::tma_single(at, stride, box, kTimes, r, bench.stream());
         },
-        per(kTimes));
+        cycles_per(kTimes));
 }
 
 Outcome run_memory(const Case& c, Bench& bench) {
@@ -174,7 +199,7 @@ Outcome run_memory(const Case& c, Bench& bench) {
     const auto rate = [](double cycles) { return kBytes / cycles; };
     if (c.op == "smem_read" || c.op == "smem_write") {
         return run_cycles(
-            bench, "16-byte accesses of 1,024 threads of one SM",
+            bench, "16-byte accesses of 1,024 threads of one SM", "what was written there",
             [&](EngineResult* r) {
                 kernels::shared_rate(c.op == "smem_write", static_cast<int>(c.number("conflict")), kTimes, r,
                                      bench.stream());
@@ -183,6 +208,7 @@ Outcome run_memory(const Case& c, Bench& bench) {
     }
     return run_cycles(
         bench, "16-byte accesses of 1,024 threads to the next CTA of the cluster, all at once",
+        "what was written there",
         [&](EngineResult* r) {
             kernels::peer_rate(c.op == "dsmem_write", static_cast<int>(c.number("cluster_size")), kTimes, r,
                                bench.stream());
@@ -195,7 +221,7 @@ Outcome run_multicast(const Case& c, Bench& bench) {
     const auto box = static_cast<int>(c.number("box_bytes"));
     const DeviceBuffer from = random_values(16ULL * static_cast<std::size_t>(box), Dtype::fp8, bench);
     return run_cycles(
-        bench, "bytes landed in each SM of one cluster, each CTA loading its part for all",
+        bench, "bytes landed in each SM of one cluster, each CTA loading its part for all", "the boxes' source",
         [&](EngineResult* r) {
             kernels::multicast_rate(from.as(), static_cast<int>(c.number("cluster_size")), box, kTimes, r,
                                     bench.stream());
@@ -210,9 +236,8 @@ Outcome run_barrier(const Case& c, Bench& bench) {
                       : name == "try_wait" ? kernels::BarrierPart::try_wait
                                            : kernels::BarrierPart::handover;
     return run_cycles(
-        bench, "cycles of one, by one thread",
-        [&](EngineResult* r) { kernels::barrier_cost(part, kTimes, r, bench.stream()); },
-        [](double cycles) { return cycles / kTimes; });
+        bench, name == "handover" ? "cycles there and back, between two warps" : "cycles of one, by one thread", "",
+        [&](EngineResult* r) { kernels::barrier_cost(part, kTimes, r, bench.stream()); }, cycles_per(kTimes));
 }
 
 }  // namespace
@@ -220,13 +245,15 @@ Outcome run_barrier(const Case& c, Bench& bench) {
 Outcome measure_engine(const Case& c, Bench& bench) {
     if (c.op == "wgmma_product") return run_product(c, bench);
     if (c.op == "wgmma") return run_wgmma(c, bench);
-    if (c.op.starts_with("tma_")) return run_tma(c, bench);
+    if (c.op == "tma_issue") return run_tma_issue(c, bench);
+    if (c.op == "tma_store") return run_tma_store(c, bench);
+    if (c.op == "tma_single") return run_tma_single(c, bench);
     if (c.op == "multicast") return run_multicast(c, bench);
     if (c.op == "mbarrier") return run_barrier(c, bench);
     if (c.op == "sfu") {
         constexpr int kTimes = 4096;
         return run_cycles(
-            bench, "ex2 by 1,024 threads of one SM",
+            bench, "ex2 by 1,024 threads of one SM", "the fixed point of 2^-x",
             [&](EngineResult* r) { kernels::exp2_rate(kTimes, r, bench.stream()); },
             [](double cycles) { return 1024.0 * kTimes / cycles; });
     }
