@@ -144,6 +144,8 @@ void PseudoChannel::cut_runs() {
     settle(now_);
     while (bus_.active() > 0) put_off(bus_.leave(bus_.active() - 1));
     column_.known = false;
+    // A bank that is kept free for its refresh is free now: were it the only one with requests, nobody else would see.
+    if (forced_ != 0 && refresh_.owed()) refresh_idle_banks();
 }
 
 void PseudoChannel::put_off(const Lane& lane) {

@@ -124,6 +124,7 @@ private:
     void update_all_banks();
     void refresh_before(Clk work);
     void refresh_idle_banks();
+    void release_forced();
     void force_refresh();
     void refresh_bank(int bank);
     void refresh_all_banks();

@@ -1,5 +1,6 @@
 // Turns between reads and writes, and refresh, of a pseudo-channel.
 #include <algorithm>
+#include <utility>
 
 #include "chip/hbm/pseudo_channel.h"
 
@@ -49,6 +50,16 @@ void PseudoChannel::refresh_idle_banks() {
         refresh_bank(bank);
         idle &= ~bit(bank);
     }
+    release_forced();
+}
+
+/// Nothing is owed any more: banks that were kept free serve their requests again. (A refresh yet to come wakes nobody,
+/// so they could not wait for it.)
+void PseudoChannel::release_forced() {
+    const std::uint64_t released = std::exchange(forced_, 0);
+    if (released == 0) return;
+    column_.known = false;
+    for_each_bank(released, [this](int bank) { update_bank(bank); });
 }
 
 /// No bank of this round is idle and no more may be owed: the one with the fewest requests is refreshed, and they wait.

@@ -407,4 +407,41 @@ TEST(PseudoChannelTest, TimesAddUpToTheElapsedTimeAndDataToBytes) {
 }
 
 }  // namespace
+// A bank that is kept free for an overdue refresh must get it as soon as it transfers nothing, also when its run was
+// cut by a turn of the bus: with requests for this bank alone, nothing else would wake the channel again.
+TEST(PseudoChannelTest, LeavesNoRequestBehindWhenTrafficStops) {
+    std::mt19937 random(13);
+    HbmParams p = h100_hbm();
+    const auto draw = [&](std::uint32_t below) { return static_cast<std::uint32_t>(random() % below); };
+    PseudoChannel channel(p, draw(~0U));
+    std::vector<DramCompletion> done;
+    Ps now{0};
+    for (int round = 0; round < 1000; ++round) {
+        std::size_t pushed = 0;
+        done.clear();
+        // Traffic of one kind, then none: how dense, how many writes, over how many pages, how long its runs.
+        const std::uint32_t gap = 1 + draw(200), writes = draw(100), pages = 1U << draw(14), sizes = draw(3);
+        const Ps stop = now + from_ns(200 + draw(6000));
+        const int most = 4 + static_cast<int>(draw(48));
+        for (; now < stop; now += from_ns(1 + draw(2 * gap))) {
+            channel.advance(now, done);
+            for (std::uint32_t left = draw(4); left > 0; --left) {
+                const bool write = draw(100) < writes;
+                if (channel.queued_entries(write) > most) continue;
+                const std::uint32_t drawn = sizes == 0 ? 2 : sizes == 1 ? 2U << draw(5) : 1 + draw(32);
+                const std::uint32_t bursts = std::min(drawn, 32U), first = draw(33 - bursts);
+                channel.push({1, draw(pages), static_cast<std::uint16_t>(first), static_cast<std::uint16_t>(bursts),
+                              write, now});
+                ++pushed;
+            }
+        }
+        while (channel.next_due() != kNever) {
+            now = std::max(now, channel.next_due() + Ps{1000});
+            channel.advance(now, done);
+        }
+        ASSERT_EQ(done.size(), pushed) << "round " << round;
+        now += from_ns(draw(3000));
+    }
+}
+
 }  // namespace memwall::chip
