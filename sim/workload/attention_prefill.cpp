@@ -19,9 +19,13 @@ using trace::LoadPath;
 constexpr int kBatch = 0, kGroup = 3;
 constexpr int kK = 0, kV = 1, kQ = 2;  // rings
 
-/// fp32 operations of online softmax per score: scale, running maximum, subtract, convert, row sum, and the share of
-/// rescaling the accumulator (FlashAttention-3 counts the exponential apart: it runs in the SFU).
-constexpr double kSoftmaxOps = 6;
+// Online softmax in the order in which its threads run it, each pass over all scores of a tile before the next. Costs
+// in lanes of the fp32 rate, 128 a cycle: a comparison and a conversion run at half of it (CUDA C++ Programming Guide,
+// throughput of native arithmetic instructions, compute capability 9.0), a conversion packs two scores.
+constexpr double kMaximumOps = 2;      // of the row: one comparison a score
+constexpr double kExponentialOps = 2;  // scale less maximum, running sum; beside the exponential in the SFU
+constexpr double kConvertOps = 1;      // half of a conversion at half rate
+constexpr double kReduceLatency = 60;  // of a row's maximum over four threads: two shuffles and what follows them
 
 struct Tile {
     int queries, keys;
@@ -126,8 +130,12 @@ trace::Role flash_consumer(const AttentionShape& s, const FlashPlan& p, const At
     const double scores = 64.0 * p.tile.keys;
     const Step qk = mma({64, p.tile.keys, dim, s.dtype, false});
     const Step pv = mma({64, dim, p.tile.keys, s.dtype, true});  // P stays in registers
-    const Step softmax = vector({scores * kSoftmaxOps, scores, 0, 40});
+    const Step maximum = vector({scores * kMaximumOps, 0, 0, kReduceLatency});
+    const Step exponential = vector({scores * kExponentialOps, scores, 0, 0});
     const double outputs = 64.0 * static_cast<double>(s.head_dim);
+    // The registers of P are the product's operand until it is done, and so is the output that is rescaled.
+    const Step convert = vector({scores * kConvertOps, 0, 0, 0});
+    const Step rescale = vector({scores * kConvertOps + outputs, 0, 0, 0});
     const Affine head = item(p.kv_head_dim, p.group) + item(kGroup);
     return {"consumer",
             p.groups,
@@ -137,7 +145,9 @@ trace::Role flash_consumer(const AttentionShape& s, const FlashPlan& p, const At
              qk,
              wait_mma(0),
              release(kK),
-             softmax,  //
+             maximum,
+             exponential,
+             convert,  //
              p.loop_over(1),
              wait_full(kK),
              qk,
@@ -145,9 +155,11 @@ trace::Role flash_consumer(const AttentionShape& s, const FlashPlan& p, const At
              pv,
              wait_mma(1),
              release(kK),
-             softmax,
+             maximum,
+             exponential,
              wait_mma(0),
              release(kV),
+             rescale,
              end_loop(),  //
              wait_full(kV),
              pv,
