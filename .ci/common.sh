@@ -1,6 +1,6 @@
 # Shared by quickstart and check: says what it does, installs what is missing, builds. Sourced, not run.
 
-packages=(g++ cmake ninja-build libsystemc-dev libboost-graph-dev nlohmann-json3-dev libfmt-dev libcli11-dev libgtest-dev libbenchmark-dev)
+packages=(g++ cmake ninja-build libsystemc-dev libboost-graph-dev nlohmann-json3-dev libfmt-dev libcli11-dev libjs-chart.js libgtest-dev libbenchmark-dev)
 
 say() { printf '\n== %s\n' "$*"; }
 

@@ -21,10 +21,12 @@ constexpr const char* kUsage =
     "\n"
     "  memwall run     --device D (--model M --phase decode|prefill | --op \"OP k=v ...\") [options]   (run --help)\n"
     "  memwall device  list | show D | graph D [--dot|--svg] | probe D                              (device --help)\n"
+    "  memwall correlate --reference FILE... --out DIR                                              (correlate "
+    "--help)\n"
     "  memwall --version\n";
 
 /// Verbs of the contract that this version does not have.
-constexpr const char* kLater[] = {"trace", "sweep", "correlate", "report", "calibrate"};
+constexpr const char* kLater[] = {"trace", "sweep", "report", "calibrate"};
 
 int dispatch(std::vector<std::string> arguments) {
     if (arguments.empty()) {
@@ -35,6 +37,7 @@ int dispatch(std::vector<std::string> arguments) {
     arguments.erase(arguments.begin());
     if (verb == "run") return run_verb(std::move(arguments));
     if (verb == "device") return device_verb(std::move(arguments));
+    if (verb == "correlate") return correlate_verb(std::move(arguments));
     if (verb == "--help" || verb == "-h" || verb == "help") {
         fmt::print("{}", kUsage);
         return 0;
@@ -44,10 +47,10 @@ int dispatch(std::vector<std::string> arguments) {
         return 0;
     }
     if (std::find(std::begin(kLater), std::end(kLater), verb) != std::end(kLater)) {
-        throw InputError(
-            fmt::format("memwall {}: this version does not have this verb yet; it has run and device", verb));
+        throw InputError(fmt::format(
+            "memwall {}: this version does not have this verb yet; it has run, device and correlate", verb));
     }
-    throw InputError("memwall", fmt::format("\"{}\"", verb), "run, device");
+    throw InputError("memwall", fmt::format("\"{}\"", verb), "run, device, correlate");
 }
 
 }  // namespace

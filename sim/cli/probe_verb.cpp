@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "base/json_reader.h"
+#include "cli/simulation.h"
 #include "cli/verbs.h"
 #include "device/reader.h"
 #include "device/show.h"

@@ -1,12 +1,10 @@
 // memwall run: one simulation, its table on the terminal, its files where asked.
 
 #include <fmt/core.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <limits>
@@ -14,8 +12,8 @@
 
 #include "base/error.h"
 #include "base/json_reader.h"
-#include "chip/chip.h"
 #include "cli/run_options.h"
+#include "cli/simulation.h"
 #include "cli/verbs.h"
 #include "device/floorplan.h"
 #include "device/reader.h"
@@ -31,47 +29,6 @@ namespace {
 
 /// Prefill simulates these many layers; the last of them is steady and stands for the rest.
 constexpr std::int64_t kPrefillLayers = 2;
-
-result::KernelInfo kernel_info(const trace::Kernel& k, const device::Device& d) {
-    result::KernelInfo info;
-    info.name = k.name;
-    info.op = k.op;
-    info.flops = k.flops;
-    const double rate = !k.tensor_cores                      ? 2 * d.sm.fp32_ops_per_cycle
-                        : trace::bits_of(k.math_dtype) <= 8  ? d.tensor.flops_per_cycle_fp8
-                        : trace::bits_of(k.math_dtype) == 16 ? d.tensor.flops_per_cycle_16bit
-                                                             : d.tensor.flops_per_cycle_tf32;
-    info.peak_flops_per_us = rate * d.sms() * d.clocks.sm_mhz;
-    info.tensor_cores = k.tensor_cores;
-    info.compulsory_read_bytes = k.compulsory_read_bytes;
-    info.compulsory_write_bytes = k.compulsory_write_bytes;
-    info.tile = k.tile;
-    info.stages = k.stages;
-    info.split = k.split;
-    info.ctas = k.ctas;
-    return info;
-}
-
-result::RunDescription describe(const workload::OpSpec& op, const trace::Trace& trace, const device::Device& d) {
-    result::RunDescription run;
-    run.device = d.name;
-    run.version = MEMWALL_VERSION;
-    run.workload.emplace_back("op", op.op());
-    for (const auto& param : op.params()) run.workload.push_back(param);
-    for (const auto& kernel : trace.kernels) run.kernels.push_back(kernel_info(kernel, d));
-    run.first_counted = trace.warmup_kernels;
-    run.sm_clock_mhz = d.clocks.sm_mhz;
-    run.sms = d.sms();
-    run.pseudo_channels = d.hbm.pseudo_channels();
-    run.hbm_peak_gbps = d.hbm.peak_gbps();
-    run.smem_bytes_per_cycle = d.sm.smem_bytes_per_cycle;
-    run.vector_lanes = d.sm.fp32_ops_per_cycle;
-    run.l2_peak_gbps = d.floorplan.crossbar_slice.bytes_per_cycle_back * d.l2.slices * d.clocks.sm_mhz * 1e-3;
-    run.crossbar_peak_gbps = d.floorplan.gpc_crossbar.bytes_per_cycle_back * d.gpcs() * d.clocks.sm_mhz * 1e-3;
-    if (op.op() == "model_decode") run.tokens = static_cast<double>(op.number("batch"));
-    if (op.op() == "model_prefill") run.tokens = static_cast<double>(op.number("batch") * op.number("tokens"));
-    return run;
-}
 
 /// Prefill: the first layers as they are, the last of them for all that follow.
 void extrapolate_layers(const workload::Situation& s, const workload::Model& model, std::int64_t simulated,
@@ -107,21 +64,6 @@ chip::RunOptions chip_options(const RunOptions& o, std::size_t kernels) {
         };
     }
     return options;
-}
-
-/// Simulates and times it on the host.
-Simulated simulate(trace::Trace trace, result::RunDescription run, const device::Device& d,
-                   const chip::RunOptions& options) {
-    const auto began = std::chrono::steady_clock::now();
-    Simulated s{std::move(trace), {}, std::move(run), {}};
-    s.seen = chip::simulate(d, s.trace, options);
-    if (options.progress) fmt::print(stderr, "\r{:60}\r", "");
-    s.run.wall_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-    rusage usage{};
-    getrusage(RUSAGE_SELF, &usage);
-    s.run.max_rss_bytes = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
-    s.result = result::analyse(s.run, s.seen);
-    return s;
 }
 
 /// Says before a long simulation, not after it, that its result could not be kept.
@@ -190,13 +132,6 @@ void print_summary(const RunOptions& o, const Simulated& s) {
 }
 
 }  // namespace
-
-Simulated simulate_op(const workload::OpSpec& op, const workload::ScheduleWish& wish, const device::Device& device,
-                      const ConfigDirs& configs) {
-    trace::Trace trace = workload::build_trace(op, wish, device, configs.roots);
-    auto run = describe(op, trace, device);
-    return simulate(std::move(trace), std::move(run), device, {});
-}
 
 int run_verb(std::vector<std::string> arguments) {
     const auto options = read_run_options(std::move(arguments));

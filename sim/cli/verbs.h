@@ -4,13 +4,6 @@
 #include <string>
 #include <vector>
 
-#include "base/observations.h"
-#include "device/device.h"
-#include "result/run.h"
-#include "trace/trace.h"
-#include "workload/op_spec.h"
-#include "workload/schedule.h"
-
 namespace memwall::cli {
 
 /// Folders with devices/ and models/, first match wins: $MEMWALL_CONFIGS, beside the installed program, the source
@@ -22,19 +15,10 @@ ConfigDirs find_configs();
 
 int run_verb(std::vector<std::string> arguments);
 int device_verb(std::vector<std::string> arguments);
+int correlate_verb(std::vector<std::string> arguments);
 /// Microbenchmarks of a device, simulated beside published: `device probe D`.
 int probe_verb(const std::string& device, const std::vector<std::string>& overrides, const std::string& only,
                const std::string& json);
-
-/// One operation on one device, from text to result: what `run --op` does, without files.
-struct Simulated {
-    trace::Trace trace;
-    Observations seen;
-    result::RunDescription run;
-    result::RunResult result;
-};
-Simulated simulate_op(const workload::OpSpec& op, const workload::ScheduleWish& wish, const device::Device& device,
-                      const ConfigDirs& configs);
 
 /// The whole command line: picks the verb, prints an Error as one line and returns its exit status.
 int main_of(int argc, const char* const* argv);

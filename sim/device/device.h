@@ -148,13 +148,18 @@ struct HbmParams {
     [[nodiscard]] double peak_gbps() const { return pseudo_channel_gbps() * pseudo_channels(); }
 };
 
-/// Energy per event and the board's limit.
+/// Energy per event and the board's limit. Energies of the die hold at the voltage of `reference_mhz`; at another clock
+/// they follow the square of its voltage.
 struct PowerParams {
     double board_limit_w;
-    double idle_w;
-    double hbm_pj_per_bit;
+    double idle_w;          ///< clocks running, no work
+    double reference_mhz;   ///< SM clock at which the energies were had
+    double voltage_slope;   ///< relative change of the voltage for a relative change of the clock, from the reference
+    double clock_step_mhz;  ///< the clock under the limit is a multiple of it
+    double hbm_pj_per_bit;  ///< DRAM, interposer and controller: not of the die's voltage
     double l2_pj_per_bit;
     double crossbar_pj_per_bit;
+    double link_pj_per_bit;  ///< from one half of the L2 to the other
     double smem_pj_per_bit;
     double tensor_pj_per_flop_16bit;
     double tensor_pj_per_flop_8bit;

@@ -170,9 +170,13 @@ void hbm_fields(Table& t, HbmParams& h) {
 void power_fields(Table& t, PowerParams& p) {
     t.number("/power/board_limit_w", "W", p.board_limit_w, 1, 1e5);
     t.number("/power/idle_w", "W", p.idle_w, 0, 1e5);
+    t.number("/power/reference_mhz", "MHz", p.reference_mhz, 1, 1e5);
+    t.number("/power/voltage_slope", "ratio", p.voltage_slope, 0, 2);
+    t.number("/power/clock_step_mhz", "MHz", p.clock_step_mhz, 0.1, 1000);
     t.energy("/power/hbm_pj_per_bit", "pJ per bit", p.hbm_pj_per_bit);
     t.energy("/power/l2_pj_per_bit", "pJ per bit", p.l2_pj_per_bit);
     t.energy("/power/crossbar_pj_per_bit", "pJ per bit", p.crossbar_pj_per_bit);
+    t.energy("/power/link_pj_per_bit", "pJ per bit", p.link_pj_per_bit);
     t.energy("/power/smem_pj_per_bit", "pJ per bit", p.smem_pj_per_bit);
     t.energy("/power/tensor_pj_per_flop_16bit", "pJ per FLOP", p.tensor_pj_per_flop_16bit);
     t.energy("/power/tensor_pj_per_flop_8bit", "pJ per FLOP", p.tensor_pj_per_flop_8bit);

@@ -5,6 +5,7 @@
 #include <memory>
 #include <systemc>
 
+#include "cli/simulation.h"
 #include "cli/verbs.h"
 #include "device/reader.h"
 #include "workload/workload.h"

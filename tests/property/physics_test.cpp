@@ -2,6 +2,7 @@
 // figures with the tolerance that the sources' own spread gives.
 #include <gtest/gtest.h>
 
+#include "cli/simulation.h"
 #include "cli/verbs.h"
 #include "device/reader.h"
 #include "workload/workload.h"

@@ -62,8 +62,7 @@ TEST(Cli, RefusesBadInputInOneLineThatNamesIt) {
 }
 
 TEST(Cli, SaysWhichVerbsAreNotThereYet) {
-    for (const char* verb : {"trace", "sweep", "correlate", "report"})
-        expect_refused(verb, {verb, "does not have this verb yet"});
+    for (const char* verb : {"trace", "sweep", "report"}) expect_refused(verb, {verb, "does not have this verb yet"});
     expect_refused("run --device h100-sxm5 --model llama-2-7b --phase mixed", {"mixed", "decode"});
 }
 

@@ -63,7 +63,7 @@ protected:
 
 TEST(DeviceReader, EveryShippedDeviceLoads) {
     const auto names = list_devices(kDirs);
-    EXPECT_EQ(names, (std::vector<std::string>{"h100-pcie", "h100-sxm5", "h200-sxm"}));
+    EXPECT_EQ(names, (std::vector<std::string>{"gh200-96gb", "h100-pcie", "h100-sxm5", "h200-sxm"}));
     for (const auto& name : names) {
         EXPECT_EQ(load_device(name, kDirs, {}).name, name);
         EXPECT_TRUE(contains(list_text(kDirs), name));

@@ -1,0 +1,71 @@
+#include "chip/power/power.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace memwall::chip {
+
+namespace {
+
+constexpr double kPico = 1e-12;
+constexpr double kLowestVoltage = 0.5;  // of the reference: no transistor of this process runs below
+
+}  // namespace
+
+double relative_voltage(const device::PowerParams& power, double mhz) {
+    return std::max(kLowestVoltage, 1 + power.voltage_slope * (mhz / power.reference_mhz - 1));
+}
+
+Energy energy_of(const device::Device& device, const Counters& counted, const TensorWork& work, double elapsed_us) {
+    const device::PowerParams& p = device.power;
+    const double voltage = relative_voltage(p, device.clocks.sm_mhz);
+    const double die = kPico * voltage * voltage;
+    const auto bits = [](std::uint64_t bytes) { return 8 * static_cast<double>(bytes); };
+    const std::uint64_t l2_bytes = counted.l2_read_bytes + counted.l2_write_bytes;
+    // A lane's busy cycle is a fused multiply-add: two FLOPs.
+    const double lanes = device.sm.fp32_ops_per_cycle, cycles = counted.vector_busy_ps * device.clocks.sm_mhz * 1e-6;
+    Energy e;
+    e.hbm = kPico * bits(counted.dram_read_bytes + counted.dram_write_bytes) * p.hbm_pj_per_bit;
+    e.l2 = die * bits(l2_bytes) * p.l2_pj_per_bit;
+    e.crossbar = die * bits(l2_bytes) * p.crossbar_pj_per_bit;
+    e.link = die * bits(counted.link_bytes) * p.link_pj_per_bit;
+    e.smem = die * bits(counted.smem_bytes) * p.smem_pj_per_bit;
+    // tf32 multiplies 32-bit operands at half the 16-bit rate: the same power at its rate.
+    e.tensor = die * (work.flops_16bit * p.tensor_pj_per_flop_16bit + work.flops_8bit * p.tensor_pj_per_flop_8bit +
+                      work.flops_tf32 * 2 * p.tensor_pj_per_flop_16bit);
+    e.vector = die * 2 * lanes * cycles * p.fp32_pj_per_flop;
+    e.idle = p.idle_w * elapsed_us * 1e-6;
+    return e;
+}
+
+double sustained_mhz(const device::Device& device, const Energy& energy, double elapsed_us, double memory_us,
+                     double highest_mhz) {
+    const device::PowerParams& p = device.power;
+    const double now = device.clocks.sm_mhz;
+    const double fixed_us = std::clamp(memory_us, 0.0, elapsed_us);
+    const auto watts_at = [&](double mhz) {
+        const double volts = relative_voltage(p, mhz) / relative_voltage(p, now);
+        const double us = fixed_us + (elapsed_us - fixed_us) * now / mhz;
+        return p.idle_w + (energy.hbm + energy.die() * volts * volts) / us * 1e6;
+    };
+    double step = std::floor(highest_mhz / p.clock_step_mhz);
+    if (watts_at(highest_mhz) <= p.board_limit_w) return highest_mhz;
+    while (step > 1 && watts_at(step * p.clock_step_mhz) > p.board_limit_w) --step;
+    return step * p.clock_step_mhz;
+}
+
+double likely_mhz(const device::Device& device, const TensorWork& work, double memory_us) {
+    constexpr double kBusy = 0.9, kFeeding = 0.35;  // of large products; only where the search begins depends on them
+    const device::TensorParams& t = device.tensor;
+    const double highest = device.clocks.sm_mhz;
+    const double cycles = (work.flops_16bit / t.flops_per_cycle_16bit + work.flops_8bit / t.flops_per_cycle_fp8 +
+                           work.flops_tf32 / t.flops_per_cycle_tf32) /
+                          device.sms();
+    const double us = cycles / kBusy / highest;
+    if (us <= memory_us) return highest;
+    Energy energy = energy_of(device, {}, work, us);
+    energy.l2 = kFeeding * energy.tensor;
+    return sustained_mhz(device, energy, us, 0, highest);
+}
+
+}  // namespace memwall::chip

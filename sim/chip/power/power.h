@@ -1,0 +1,44 @@
+// Energy of a run, event by event, and the SM clock that the board's limit allows.
+//
+// Every byte and every FLOP that the chip counted costs what the device description says of its part; the die's share
+// follows the square of its voltage, which follows the clock. Nothing here knows what the work was: a product on
+// random data falls below the maximum clock because its tensor cores, shared memories and L2 are all busy, a stream
+// does not because they are not.
+#pragma once
+
+#include "base/observations.h"
+#include "device/device.h"
+
+namespace memwall::chip {
+
+/// FLOPs of a run by what an operation of the tensor cores costs; those of the vector units are counted by the chip.
+struct TensorWork {
+    double flops_16bit = 0, flops_8bit = 0, flops_tf32 = 0;
+};
+
+/// Joules, at the voltage of the run's clock.
+struct Energy {
+    double hbm = 0, l2 = 0, crossbar = 0, link = 0, smem = 0, tensor = 0, vector = 0;
+    double idle = 0;  ///< the board without work, for as long as the run took
+
+    [[nodiscard]] double die() const { return l2 + crossbar + link + smem + tensor + vector; }
+    [[nodiscard]] double total() const { return die() + hbm + idle; }
+};
+
+/// Voltage at an SM clock over that at the reference: 1 + slope * (mhz / reference - 1), not under 0.5.
+double relative_voltage(const device::PowerParams& power, double mhz);
+
+/// Energy of what `counted` counted in `elapsed_us`, at the device's SM clock.
+Energy energy_of(const device::Device& device, const Counters& counted, const TensorWork& work, double elapsed_us);
+
+/// The highest clock, a multiple of the step and at most the device's, at which the same work stays under the board's
+/// limit. `energy` and `elapsed_us` are of a run at the device's SM clock, of which `memory_us` would take as long at
+/// any clock; the rest stretches with the clock's period.
+double sustained_mhz(const device::Device& device, const Energy& energy, double elapsed_us, double memory_us,
+                     double highest_mhz);
+
+/// A first guess of the same before anything was simulated: tensor cores nearly always busy, and what feeds them.
+/// The highest clock for work that memory bounds.
+double likely_mhz(const device::Device& device, const TensorWork& work, double memory_us);
+
+}  // namespace memwall::chip

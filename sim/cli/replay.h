@@ -1,0 +1,42 @@
+// A reference record simulated: the same work, at the same clock, answered in the record's own metric.
+#pragma once
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "cli/simulation.h"
+#include "cli/verbs.h"
+#include "validate/correlation.h"
+#include "validate/express.h"
+
+namespace memwall::cli {
+
+/// A skipped record whose simulation broke a law or deadlocked starts so; everything else that is skipped is no fault.
+inline constexpr const char* kBroken = "the simulated machine failed: ";
+
+class Replay {
+public:
+    /// `sets`: overrides on every device. Records of more arithmetic than `most_tflop` are skipped. Reads the devices;
+    /// throws InputError.
+    Replay(ConfigDirs configs, const std::vector<std::string>& sets, double most_tflop);
+
+    /// Never throws for what is wrong with the record: that is the reason why it is skipped.
+    [[nodiscard]] validate::Simulation simulate(const validate::Record& record) const;
+
+    [[nodiscard]] const device::Device& device(const std::string& name) const { return devices_.at(name); }
+
+private:
+    [[nodiscard]] validate::Simulation run(const validate::Record& record) const;
+
+    ConfigDirs configs_;
+    double most_tflop_;
+    std::map<std::string, device::Device> devices_;
+};
+
+nlohmann::json to_json(const validate::Simulation& simulation);
+/// `name` stands for the file in errors.
+validate::Simulation simulation_of(const nlohmann::json& json, const std::string& name);
+
+}  // namespace memwall::cli

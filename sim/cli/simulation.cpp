@@ -1,0 +1,135 @@
+#include "cli/simulation.h"
+
+#include <fmt/core.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "base/error.h"
+#include "cli/verbs.h"
+#include "result/report.h"
+#include "workload/workload.h"
+
+namespace memwall::cli {
+
+result::KernelInfo kernel_info(const trace::Kernel& k, const device::Device& d) {
+    result::KernelInfo info;
+    info.name = k.name;
+    info.op = k.op;
+    info.flops = k.flops;
+    const double rate = !k.tensor_cores                      ? 2 * d.sm.fp32_ops_per_cycle
+                        : trace::bits_of(k.math_dtype) <= 8  ? d.tensor.flops_per_cycle_fp8
+                        : trace::bits_of(k.math_dtype) == 16 ? d.tensor.flops_per_cycle_16bit
+                                                             : d.tensor.flops_per_cycle_tf32;
+    info.peak_flops_per_us = rate * d.sms() * d.clocks.sm_mhz;
+    info.tensor_cores = k.tensor_cores;
+    info.compulsory_read_bytes = k.compulsory_read_bytes;
+    info.compulsory_write_bytes = k.compulsory_write_bytes;
+    info.tile = k.tile;
+    info.stages = k.stages;
+    info.split = k.split;
+    info.ctas = k.ctas;
+    return info;
+}
+
+result::RunDescription describe(const workload::OpSpec& op, const trace::Trace& trace, const device::Device& d) {
+    result::RunDescription run;
+    run.device = d.name;
+    run.version = MEMWALL_VERSION;
+    run.workload.emplace_back("op", op.op());
+    for (const auto& param : op.params()) run.workload.push_back(param);
+    for (const auto& kernel : trace.kernels) run.kernels.push_back(kernel_info(kernel, d));
+    run.first_counted = trace.warmup_kernels;
+    run.sm_clock_mhz = d.clocks.sm_mhz;
+    run.sms = d.sms();
+    run.pseudo_channels = d.hbm.pseudo_channels();
+    run.hbm_peak_gbps = d.hbm.peak_gbps();
+    run.smem_bytes_per_cycle = d.sm.smem_bytes_per_cycle;
+    run.vector_lanes = d.sm.fp32_ops_per_cycle;
+    run.l2_peak_gbps = d.floorplan.crossbar_slice.bytes_per_cycle_back * d.l2.slices * d.clocks.sm_mhz * 1e-3;
+    run.crossbar_peak_gbps = d.floorplan.gpc_crossbar.bytes_per_cycle_back * d.gpcs() * d.clocks.sm_mhz * 1e-3;
+    if (op.op() == "model_decode") run.tokens = static_cast<double>(op.number("batch"));
+    if (op.op() == "model_prefill") run.tokens = static_cast<double>(op.number("batch") * op.number("tokens"));
+    return run;
+}
+
+Simulated simulate(trace::Trace trace, result::RunDescription run, const device::Device& d,
+                   const chip::RunOptions& options) {
+    const auto began = std::chrono::steady_clock::now();
+    Simulated s{std::move(trace), {}, std::move(run), {}};
+    s.seen = chip::simulate(d, s.trace, options);
+    if (options.progress) fmt::print(stderr, "\r{:60}\r", "");
+    s.run.wall_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    s.run.max_rss_bytes = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
+    s.result = result::analyse(s.run, s.seen);
+    return s;
+}
+
+trace::Trace warmed(trace::Trace trace) {
+    if (trace.warmup_kernels > 0) return trace;  // it does so itself
+    const std::vector<trace::Kernel> counted = trace.kernels;
+    for (trace::Kernel& kernel : trace.kernels) kernel.name += ".warmup";
+    trace.warmup_kernels = trace.kernels.size();
+    trace.kernels.insert(trace.kernels.end(), counted.begin(), counted.end());
+    return trace;
+}
+
+Simulated simulate_op(const workload::OpSpec& op, const workload::ScheduleWish& wish, const device::Device& device,
+                      const ConfigDirs& configs, bool warm) {
+    trace::Trace trace = workload::build_trace(op, wish, device, configs.roots);
+    if (warm) trace = warmed(std::move(trace));
+    auto run = describe(op, trace, device);
+    return simulate(std::move(trace), std::move(run), device, {});
+}
+
+chip::TensorWork tensor_work(const trace::Trace& trace) {
+    chip::TensorWork work;
+    for (std::size_t k = trace.warmup_kernels; k < trace.kernels.size(); ++k) {
+        const trace::Kernel& kernel = trace.kernels[k];
+        if (!kernel.tensor_cores) continue;
+        const int bits = trace::bits_of(kernel.math_dtype);
+        (bits <= 8 ? work.flops_8bit : bits == 16 ? work.flops_16bit : work.flops_tf32) += kernel.flops;
+    }
+    return work;
+}
+
+double counted_us(const Simulated& s) {
+    double us = 0;
+    for (const KernelObservation& k : s.seen.kernels) {
+        if (k.kernel >= s.trace.warmup_kernels) us += (k.end - k.ready).us();
+    }
+    return us;
+}
+
+chip::Energy energy_of(const Simulated& s, const device::Device& device) {
+    Counters counted;
+    for (const KernelObservation& k : s.seen.kernels) {
+        if (k.kernel >= s.trace.warmup_kernels) counted += k.at.back() - k.at.front();
+    }
+    return chip::energy_of(device, counted, tensor_work(s.trace), counted_us(s));
+}
+
+Simulated simulate_sustained(const std::function<Simulated(const device::Device&)>& run, const trace::Trace& trace,
+                             device::Device& device) {
+    constexpr int kMostRuns = 3;
+    const double highest = device.clocks.sm_mhz;
+    double bytes = 0;
+    for (std::size_t k = trace.warmup_kernels; k < trace.kernels.size(); ++k)
+        bytes += static_cast<double>(trace.kernels[k].compulsory_read_bytes + trace.kernels[k].compulsory_write_bytes);
+    device.clocks.sm_mhz = chip::likely_mhz(device, tensor_work(trace), bytes / device.hbm.peak_gbps() * 1e-3);
+    Simulated s = run(device);
+    for (int runs = 1; runs < kMostRuns; ++runs) {
+        const double clock =
+            chip::sustained_mhz(device, energy_of(s, device), counted_us(s), s.result.roofline_memory_us, highest);
+        if (std::abs(clock - device.clocks.sm_mhz) < 1.5 * device.power.clock_step_mhz) break;
+        device.clocks.sm_mhz = clock;
+        s = run(device);
+    }
+    return s;
+}
+
+}  // namespace memwall::cli

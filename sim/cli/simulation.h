@@ -1,0 +1,54 @@
+// One operation on one device, from its text to its result: what the verbs share.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "base/observations.h"
+#include "chip/chip.h"
+#include "chip/power/power.h"
+#include "device/device.h"
+#include "result/run.h"
+#include "trace/trace.h"
+#include "workload/op_spec.h"
+#include "workload/schedule.h"
+
+namespace memwall::cli {
+
+struct ConfigDirs;
+
+struct Simulated {
+    trace::Trace trace;
+    Observations seen;
+    result::RunDescription run;
+    result::RunResult result;
+};
+
+/// What the reports need to know of a trace on a device, before anything is simulated.
+result::RunDescription describe(const workload::OpSpec& op, const trace::Trace& trace, const device::Device& d);
+result::KernelInfo kernel_info(const trace::Kernel& kernel, const device::Device& d);
+
+/// Simulates and times it on the host.
+Simulated simulate(trace::Trace trace, result::RunDescription run, const device::Device& d,
+                   const chip::RunOptions& options);
+
+/// The kernels of `trace` run twice, and only the second time counts: L2 then holds what it can.
+trace::Trace warmed(trace::Trace trace);
+
+/// An operation by itself. `warm`: see `warmed`.
+Simulated simulate_op(const workload::OpSpec& op, const workload::ScheduleWish& wish, const device::Device& device,
+                      const ConfigDirs& configs, bool warm = false);
+
+/// FLOPs of the counted kernels by kind, their time with the gaps before them, and the energy that they took: of what
+/// was simulated, without what was extrapolated from it.
+chip::TensorWork tensor_work(const trace::Trace& trace);
+double counted_us(const Simulated& s);
+chip::Energy energy_of(const Simulated& s, const device::Device& device);
+
+/// Simulates at the highest clock, up to `device`'s, that keeps the board under its limit: at a likely one first, then
+/// at what the power model says of that run, until the two agree within a step or three times. `device` is left at the
+/// clock of what is returned.
+Simulated simulate_sustained(const std::function<Simulated(const device::Device&)>& run, const trace::Trace& trace,
+                             device::Device& device);
+
+}  // namespace memwall::cli

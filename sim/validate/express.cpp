@@ -1,0 +1,251 @@
+#include "validate/express.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+#include "base/error.h"
+
+namespace memwall::validate {
+
+namespace {
+
+using workload::OpSpec;
+using Params = std::vector<std::pair<std::string, std::string>>;
+
+[[noreturn]] void refuse(const std::string& reason) {
+    throw InputError(reason);
+}
+
+std::int64_t whole(const std::string& text, const std::string& what) {
+    std::int64_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size())
+        refuse(fmt::format("{}: \"{}\" is no number", what, text));
+    return value;
+}
+
+void put(Params& params, const std::string& key, const std::string& value) {
+    for (auto& [name, old] : params) {
+        if (name == key) {
+            old = value;
+            return;
+        }
+    }
+    params.emplace_back(key, value);
+}
+
+void drop(Params& params, const std::string& key) {
+    std::erase_if(params, [&](const auto& pair) { return pair.first == key; });
+}
+
+const std::string* value_in(const Params& params, const std::string& key) {
+    for (const auto& [name, value] : params) {
+        if (name == key) return &value;
+    }
+    return nullptr;
+}
+
+// A stream of more is in its steady state for nearly all of it: its ends are 0.1 % at 1 GiB.
+constexpr std::int64_t kLongStream = std::int64_t{1} << 30;
+
+void shorten(Params& params, std::string& note) {
+    const std::string* bytes = value_in(params, "bytes");
+    if (bytes == nullptr || whole(*bytes, "bytes") <= kLongStream) return;
+    note = fmt::format("the first GiB of {} bytes", *bytes);
+    put(params, "bytes", std::to_string(kLongStream));
+}
+
+/// Passes over a resident set, so many that the first ones do not count.
+void repeat(Params& params) {
+    const std::string* passes = value_in(params, "passes");
+    const std::int64_t bytes = whole(*value_in(params, "bytes"), "bytes");
+    if (passes == nullptr || whole(*passes, "passes") < 2) return;
+    const std::int64_t enough = (std::int64_t{256} << 20) / std::max<std::int64_t>(1, bytes);
+    put(params, "passes", std::to_string(std::clamp<std::int64_t>(enough, 3, 256)));
+}
+
+/// Distances over which a chain runs: the whole footprint, but where it is large, one line in eight of it, so that the
+/// chain is still of all of it and short enough to walk.
+void stride_of_chase(Params& params) {
+    if (value_in(params, "stride") != nullptr) return;
+    const std::int64_t bytes = whole(*value_in(params, "bytes"), "bytes");
+    constexpr std::int64_t kSparse = 1024;
+    if (bytes > 16 * kSparse * 128) {
+        put(params, "stride", std::to_string(kSparse));
+        put(params, "bytes", std::to_string(bytes / (2 * kSparse) * (2 * kSparse)));
+    } else {
+        put(params, "bytes", std::to_string(bytes / 128 * 128));
+    }
+}
+
+/// Published chases over a case rather than a footprint.
+Figure chase_of_case(Params& params) {
+    const std::string place = *value_in(params, "case");
+    drop(params, "case");
+    if (place == "L2 hit, near partition") {
+        put(params, "bytes", "1048576");
+        return Figure::chase_cycles;
+    }
+    if (place == "L2 hit, far partition") {
+        // Two chains of one half's SMs over what only the other half holds: its own places are the slower half.
+        put(params, "bytes", "16777216");
+        put(params, "warm", "far");
+        put(params, "chains", "2");
+        return Figure::chase_far_cycles;
+    }
+    if (place == "L2 miss, near partition" || place == "L2 miss, far partition") {
+        put(params, "bytes", "1073741824");
+        put(params, "stride", "4096");
+        return place == "L2 miss, near partition" ? Figure::chase_near_cycles : Figure::chase_far_cycles;
+    }
+    refuse(fmt::format("a chase over \"{}\", which is no place that memwall can aim at", place));
+}
+
+/// L1 and shared memory of the SM are 256 KiB: a loop over less by plain loads is served there.
+constexpr std::int64_t kL1Bytes = 256 << 10;
+
+void adapt_chase(Params& params) {
+    const std::string* access = value_in(params, "access");
+    if (access != nullptr && *access != "ld") return;
+    if (whole(*value_in(params, "bytes"), "bytes") < kL1Bytes) put(params, "access", "l1");
+}
+
+void adapt_wgmma(Params& params) {
+    if (const std::string* operand = value_in(params, "operand_A")) put(params, "operand_a", *operand);
+    drop(params, "operand_A");
+    drop(params, "accumulator");
+    drop(params, "data");
+    if (const std::string* operand = value_in(params, "operand_a")) {
+        if (*operand == "smem") put(params, "operand_a", "shared");
+        if (*operand == "reg") put(params, "operand_a", "register");
+    } else {
+        put(params, "operand_a", "shared");
+    }
+}
+
+void adapt_model(Params& params) {
+    for (const char* key : {"concurrency", "term"}) {
+        if (value_in(params, key) != nullptr)
+            refuse(fmt::format("a server's fit over many requests (its {}), not one step", key));
+    }
+    if (value_in(params, "dtype") == nullptr) put(params, "dtype", "bf16");
+}
+
+OpSpec adapted(const Record& r, Figure& figure, std::string& note) {
+    Params params = r.params;
+    std::string op = r.op;
+    if (op == "dsmem_chase") {
+        drop(params, "pair");
+        drop(params, "buffer_bytes");
+        if (const auto* size = value_in(params, "cluster_size"); size != nullptr && *size == "same SM")
+            put(params, "cluster_size", "1");
+    } else if (op == "pointer_chase") {
+        if (value_in(params, "case") != nullptr) {
+            figure = chase_of_case(params);
+        } else {
+            if (value_in(params, "bytes") == nullptr) refuse("a chase that names no bytes");
+            adapt_chase(params);
+            stride_of_chase(params);
+        }
+    } else if (op == "stream" || op == "read" || op == "write" || op == "copy") {
+        if (value_in(params, "bytes") == nullptr) refuse("a stream that names no bytes");
+        if (r.warm) repeat(params);
+        shorten(params, note);
+    } else if (op == "tma_read") {
+        shorten(params, note);
+    } else if (op == "wgmma") {
+        adapt_wgmma(params);
+    } else if (op == "model_decode" || op == "model_prefill") {
+        adapt_model(params);
+    }
+    return {op, params};
+}
+
+workload::ScheduleWish wish_of(const Record& r) {
+    workload::ScheduleWish wish;
+    const auto number = [&](const std::string& text, const std::string& key) {
+        return static_cast<int>(whole(text, "schedule " + key));
+    };
+    for (const auto& [key, value] : r.schedule) {
+        if (key == "tile") {
+            wish.tile = workload::parse_tile(value, "schedule tile");
+        } else if (key == "stages") {
+            wish.stages = number(value, key);
+        } else if (key == "split") {
+            wish.split = number(value, key);
+        } else if (key == "cluster") {
+            wish.cluster = number(value, key);
+        } else if (key == "panel") {
+            wish.panel = number(value, key);
+        } else if (key == "persistent") {
+            wish.persistent = value == "1" || value == "true";
+        } else if (key == "path") {
+            if (value != "tma" && value != "plain") refuse(fmt::format("schedule path \"{}\": tma or plain", value));
+            wish.path = value == "tma" ? trace::LoadPath::tma : trace::LoadPath::plain;
+        } else {
+            refuse(fmt::format(
+                "schedule key \"{}\" is not memwall's (tile, stages, split, cluster, panel, persistent, path)", key));
+        }
+    }
+    return wish;
+}
+
+Figure figure_of(const Record& r) {
+    const bool chase = r.op == "pointer_chase" || r.op == "dsmem_chase";
+    if (r.metric == "time_us") return r.op == "launch" ? Figure::time_each_us : Figure::time_us;
+    if (r.metric == "tflops") return Figure::tflops;
+    if (r.metric == "gbps") return Figure::gbps;
+    if (r.metric == "tokens_per_s") return Figure::tokens_per_s;
+    if (r.metric == "fraction_of_peak") return Figure::memory_fraction;
+    if (r.metric == "latency_ns" && chase) return Figure::chase_ns;
+    if (r.metric == "latency_cycles" && chase) return Figure::chase_cycles;
+    if ((r.metric == "latency_cycles" || r.metric == "cycles") && r.op == "wgmma") return Figure::cycles_each;
+    refuse(fmt::format("the metric {} of a {} is not something that a simulation of it gives", r.metric, r.op));
+}
+
+}  // namespace
+
+std::string device_for(const std::string& product) {
+    constexpr std::array<std::pair<const char*, const char*>, 6> kKnown = {{{"h100-sxm5", "h100-sxm5"},
+                                                                            {"h800-sxm5", "h100-sxm5"},
+                                                                            {"h100-pcie", "h100-pcie"},
+                                                                            {"h800-pcie", "h100-pcie"},
+                                                                            {"h200-sxm", "h200-sxm"},
+                                                                            {"gh200-96gb", "gh200-96gb"}}};
+    for (const auto& [name, device] : kKnown) {
+        if (product == name) return device;
+    }
+    return "";
+}
+
+OpSpec spec_of(const Record& record) {
+    Figure figure{};
+    std::string note;
+    return adapted(record, figure, note);
+}
+
+Expressed express(const Record& r, const device::LaunchParams& launch) {
+    if (!r.failure.empty()) refuse(r.failure);
+    if (!(r.value > 0)) refuse("a measured value of zero has no relative error");
+    const auto ops = workload::op_names();
+    if (std::find(ops.begin(), ops.end(), r.op) == ops.end())
+        refuse(fmt::format("\"{}\" is an experiment of its own, not an operation that memwall simulates", r.op));
+    Figure figure = figure_of(r);
+    std::string note;
+    OpSpec op = adapted(r, figure, note);
+    Expressed e{device_for(r.device), std::move(op), wish_of(r), figure, 0, false, false, 0, note};
+    if (e.device.empty()) refuse(fmt::format("no device description for {}", r.device));
+    const bool streams = e.op.op() == "stream" || e.op.op() == "read" || e.op.op() == "write" || e.op.op() == "copy";
+    e.warm = r.warm && !streams;  // streams warm up by their own passes
+    if (r.timing == Timing::graph_node) e.added_us = launch.graph_gap_us;
+    if (r.timing == Timing::event_with_launch) e.added_us = launch.first_launch_us;
+    const std::string* data = r.find("data");
+    e.at_full_clock = e.op.op() == "pointer_chase" || e.op.op() == "dsmem_chase" || e.op.op() == "launch" ||
+                      (data != nullptr && *data == "zeros");
+    return e;
+}
+
+}  // namespace memwall::validate

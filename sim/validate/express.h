@@ -1,0 +1,52 @@
+// A reference record as something that memwall can simulate, or the reason why it cannot.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "device/device.h"
+#include "validate/record.h"
+#include "workload/op_spec.h"
+#include "workload/schedule.h"
+
+namespace memwall::validate {
+
+/// Which figure of a run answers the record.
+enum class Figure {
+    time_us,       ///< of the kernels, plus Expressed::added_us
+    time_each_us,  ///< the same over the number of counted kernels
+    tflops,        ///< FLOPs of the operation over that time
+    gbps,          ///< bytes of the operation over that time
+    tokens_per_s,
+    chase_cycles,  ///< mean latency of a chase
+    chase_ns,
+    chase_near_cycles,  ///< the tenth percentile: the nearer places of the chase
+    chase_far_cycles,   ///< the ninetieth
+    cycles_each,        ///< SM cycles for each instruction of a wgmma chain
+    memory_fraction,    ///< DRAM bytes over time and peak
+};
+
+struct Expressed {
+    std::string device;  ///< the configuration that stands for the record's product
+    workload::OpSpec op;
+    workload::ScheduleWish wish;
+    Figure figure = Figure::time_us;
+    double added_us = 0;         ///< launch gap that the measured value contains
+    bool warm = false;           ///< run the kernels once before, so that L2 holds what it can
+    bool at_full_clock = false;  ///< operands that cost little power (zeros), or a chase: the clock is the maximum
+    double instructions = 0;     ///< of a wgmma chain, per SM
+    std::string note;            ///< how the simulated operation differs from the measured one
+};
+
+/// The product's own name, or that of a configuration of the same chip and memory: H800 SXM5 differs from H100 SXM5 in
+/// NVLink and fp64 only. Empty: none.
+std::string device_for(const std::string& product);
+
+/// Throws InputError with the reason when the record cannot be simulated. `launch`: of the device's description.
+Expressed express(const Record& record, const device::LaunchParams& launch);
+
+/// The record's operation without what only its source needs (which pair of a cluster, an accumulator's type): what
+/// memwall's operation table knows. Throws InputError.
+workload::OpSpec spec_of(const Record& record);
+
+}  // namespace memwall::validate

@@ -1,0 +1,51 @@
+// Reference records (schema memwall-reference/1): what was measured, on what, and how.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace memwall::validate {
+
+/// What a measured value contains beside the kernel's own time.
+enum class Timing {
+    in_kernel,          ///< clocks read inside the kernel
+    event,              ///< many launches between two events, or one long kernel
+    event_with_launch,  ///< one short call between events: the launch is in it
+    graph_node,         ///< replays of a CUDA graph, per node: the gap between nodes is in it
+    profiler,           ///< the profiler's duration of the kernel
+    per_launch,         ///< the launch itself is what is measured
+    served,             ///< a server's time: Python and scheduling are in it
+};
+
+struct Record {
+    std::string id;
+    std::string device;  ///< as published: h800-pcie is not renamed
+    std::string kind;    ///< micro: may set a part's number; kernel, model: judge predictions
+    std::string op;
+    std::vector<std::pair<std::string, std::string>> params;    ///< values as text; objects and arrays as JSON
+    std::vector<std::pair<std::string, std::string>> schedule;  ///< "tile" as "128x256x64"
+    std::string metric;
+    double value = 0;
+    std::optional<double> sm_clock_mhz;
+    Timing timing = Timing::event;
+    bool warm = false;  ///< operands used again and again: they may be in L2
+    std::string library, where, locator;
+    std::string source;   ///< name of the file, without its ending
+    std::string failure;  ///< why there is no value: the measurement itself failed
+
+    [[nodiscard]] const std::string* find(const std::string& key) const;
+};
+
+/// Reads the records of a file; those of a measuring run that failed have no value and say why. Throws InputError with
+/// file and JSON pointer: wrong schema, a missing field, an id that stands twice, a value that is not positive.
+std::vector<Record> read_records(const std::string& path);
+
+/// Reads several files. Two of the same name get different sources: source and id together are unique.
+std::vector<Record> read_records(const std::vector<std::string>& paths);
+
+/// True when less is better: times and latencies.
+bool lower_is_better(const std::string& metric);
+
+}  // namespace memwall::validate

@@ -1,0 +1,112 @@
+// memwall correlate, as its users call it: a folder of answers that does not depend on how it was asked.
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+class Correlate : public testing::Test {
+protected:
+    void SetUp() override {
+        fs::create_directories(folder_);
+        std::ofstream(folder_ / "some.json") << R"({"schema": "memwall-reference/1", "records": [
+            {"id": "chase", "device": "h800-pcie", "kind": "micro", "op": "pointer_chase", "params": {"bytes": 1048576},
+             "metric": "latency_cycles", "value": 264.5, "sm_clock_mhz": 1755, "timing": "in_kernel"},
+            {"id": "stream", "device": "h100-sxm5", "kind": "micro", "op": "stream",
+             "params": {"bytes": 8388608, "reads": 1, "writes": 1}, "metric": "gbps", "value": 2000},
+            {"id": "node", "device": "h100-sxm5", "kind": "kernel", "op": "elementwise", "timing": "graph_node",
+             "params": {"elements": 65536, "reads": 1, "writes": 1, "dtype": "bf16"}, "metric": "time_us", "value": 2},
+            {"id": "kernel", "device": "h100-sxm5", "kind": "kernel", "op": "elementwise", "timing": "event",
+             "params": {"elements": 65536, "reads": 1, "writes": 1, "dtype": "bf16"}, "metric": "time_us", "value": 2},
+            {"id": "other", "device": "b200", "kind": "micro", "op": "stream", "params": {"bytes": 1024},
+             "metric": "gbps", "value": 1},
+            {"id": "atomics", "device": "h200-sxm", "kind": "micro", "op": "atomic_rate", "params": {},
+             "metric": "gbps", "value": 1},
+            {"id": "broken", "device": "h200-sxm", "kind": "micro", "op": "gemm", "params": {"m": 64},
+             "metric": "time_us", "value": 1}]})";
+    }
+    void TearDown() override { fs::remove_all(folder_); }
+
+    int run(const std::string& options) const {
+        const std::string line = std::string(MEMWALL_BINARY) + " correlate " + options + " > " +
+                                 (folder_ / "said").string() + " 2> " + (folder_ / "complaint").string();
+        const int status = std::system(line.c_str());
+        return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    }
+    [[nodiscard]] std::string text(const std::string& file) const {
+        std::ostringstream all;
+        all << std::ifstream(folder_ / file).rdbuf();
+        return all.str();
+    }
+    [[nodiscard]] std::string reference() const { return "--reference " + (folder_ / "some.json").string(); }
+    [[nodiscard]] std::string out(const std::string& name) const { return " --out " + (folder_ / name).string(); }
+
+    fs::path folder_ = fs::temp_directory_path() / ("memwall-correlate-" + std::to_string(getpid()));
+};
+
+TEST_F(Correlate, SimulatesWhatItCanAndSaysWhyItCannot) {
+    ASSERT_EQ(run(reference() + out("a") + " --jobs 2"), 0) << text("complaint");
+    const json result = json::parse(text("a/correlation.json"));
+    EXPECT_EQ(result["schema"], "memwall-correlation/1");
+    const json& records = result["records"];
+    ASSERT_EQ(records.size(), 7U);
+    EXPECT_LT(std::abs(records[0]["error_pct"].get<double>()), 5);
+    EXPECT_EQ(records[0]["simulated_as"]["device"], "h100-pcie");
+    EXPECT_EQ(records[0]["simulated_as"]["sm_clock_mhz"], 1755);
+    for (const std::size_t i : {4U, 5U, 6U}) EXPECT_TRUE(records[i]["skipped"].is_string()) << records[i];
+    EXPECT_NE(records[4]["skipped"].get<std::string>().find("b200"), std::string::npos);
+    EXPECT_NE(records[6]["skipped"].get<std::string>().find("\"n\""), std::string::npos);
+    EXPECT_EQ(result["summary"]["n"], 4);
+    EXPECT_EQ(result["summary"]["skipped"], 3);
+    // The same kernel as a node of a graph carries the gap to the next.
+    const double gap = records[2]["simulated"].get<double>() - records[3]["simulated"].get<double>();
+    EXPECT_NEAR(gap, 0.65, 1e-3);
+    double sum = 0;
+    for (const json& loss : records[2]["waterfall_us"]) sum += loss["us"].get<double>();
+    EXPECT_NEAR(sum, records[2]["simulated"].get<double>(), 1e-3);
+    EXPECT_NE(text("a/correlation.html").find("memwall-correlation/1"), std::string::npos);
+    EXPECT_NE(text("said").find("micro: latency"), std::string::npos);
+}
+
+TEST_F(Correlate, AnswersTheSameHoweverManyJobsAndWhenResumed) {
+    ASSERT_EQ(run(reference() + out("a") + " --jobs 1"), 0);
+    ASSERT_EQ(run(reference() + out("b") + " --jobs 3"), 0);
+    EXPECT_EQ(text("a/correlation.json"), text("b/correlation.json"));
+    // What is kept is used: a kept result that was changed shows.
+    fs::path kept;
+    for (const auto& entry : fs::directory_iterator(folder_ / "a" / "records")) {
+        std::ifstream in(entry.path());
+        const json one = json::parse(in);
+        if (one.contains("op") && one["op"].get<std::string>().starts_with("pointer_chase")) kept = entry.path();
+    }
+    ASSERT_FALSE(kept.empty());
+    json changed = json::parse(std::ifstream(kept));
+    changed["simulated"] = 300.0;
+    std::ofstream(kept) << changed.dump();
+    ASSERT_EQ(run(reference() + out("a") + " --resume"), 0);
+    EXPECT_EQ(json::parse(text("a/correlation.json"))["records"][0]["simulated"], 300);
+    ASSERT_EQ(run(reference() + out("a")), 0);
+    EXPECT_EQ(text("a/correlation.json"), text("b/correlation.json"));
+}
+
+TEST_F(Correlate, BadInputIsStatusTwo) {
+    EXPECT_EQ(run("--reference " + (folder_ / "none.json").string() + out("a")), 2);
+    EXPECT_NE(text("complaint").find("none.json"), std::string::npos);
+    EXPECT_EQ(run(reference() + out("a") + " --only nothing-is-called-so"), 2);
+    EXPECT_EQ(run(reference() + out("a") + " --set /sm/no_such=1"), 2);
+    std::ofstream(folder_ / "some.json") << R"({"schema": "memwall-reference/1", "records": [{"id": 5}]})";
+    EXPECT_EQ(run(reference() + out("a")), 2);
+    EXPECT_NE(text("complaint").find("/records/0/id"), std::string::npos);
+}
+
+}  // namespace

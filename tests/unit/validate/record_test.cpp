@@ -1,0 +1,157 @@
+// Reference records: what is read, what is refused, and how a record becomes an operation.
+
+#include "validate/record.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/error.h"
+#include "validate/express.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+using namespace memwall;
+using validate::Figure;
+using validate::Record;
+
+constexpr device::LaunchParams kLaunch{1.86, 0.65, 0.57, 0.49, 2.1, 3.9, 1, 240, 200};
+
+class Files : public testing::Test {
+protected:
+    void SetUp() override { fs::create_directories(folder_); }
+    void TearDown() override { fs::remove_all(folder_); }
+
+    std::string file(const std::string& text, const std::string& name = "a.json") {
+        const fs::path path = folder_ / name;
+        std::ofstream(path) << text;
+        return path.string();
+    }
+    static std::string records(const std::string& fields) {
+        return R"({"schema": "memwall-reference/1", "records": [{"id": "x", "device": "h100-sxm5", "kind": "kernel",
+                   "op": "gemm", "params": {"m": 64, "n": 128, "k": 256, "dtype": "bf16"}, )" +
+               fields + "}]}";
+    }
+    static std::string error_of(const std::string& path) {
+        try {
+            validate::read_records(path);
+        } catch (const InputError& error) {
+            return error.what();
+        }
+        return "";
+    }
+
+    fs::path folder_ = fs::temp_directory_path() / ("memwall-records-" + std::to_string(getpid()));
+};
+
+TEST_F(Files, ReadsWhatStandsThere) {
+    const auto all = validate::read_records(file(records(
+        R"("metric": "time_us", "value": 12.5, "sm_clock_mhz": 1410, "timing": "graph_node", "cache": "warm",
+           "schedule": {"tile": [128, 256, 64], "stages": 4, "persistent": true})")));
+    ASSERT_EQ(all.size(), 1U);
+    const Record& r = all.front();
+    EXPECT_EQ(r.value, 12.5);
+    EXPECT_EQ(r.sm_clock_mhz, 1410);
+    EXPECT_TRUE(r.warm);
+    EXPECT_EQ(r.timing, validate::Timing::graph_node);
+    EXPECT_EQ(*r.find("k"), "256");
+    const auto e = validate::express(r, kLaunch);
+    EXPECT_EQ(e.wish.tile, (std::array{128, 256, 64}));
+    EXPECT_EQ(e.wish.stages, 4);
+    EXPECT_EQ(e.wish.persistent, true);
+    EXPECT_EQ(e.added_us, 0.65);
+    EXPECT_TRUE(e.warm);
+}
+
+TEST_F(Files, SaysWhereAFileIsWrong) {
+    EXPECT_NE(error_of(file(R"({"schema": "memwall-trace/1", "records": []})")).find("/schema"), std::string::npos);
+    EXPECT_NE(error_of(file(records(R"("metric": "time_us", "value": -1)"))).find("/records/0/value"),
+              std::string::npos);
+    EXPECT_NE(error_of(file(records(R"("metric": "time_us", "value": 1, "timing": "guess")"))).find("/timing"),
+              std::string::npos);
+    EXPECT_NE(error_of(file(R"({"schema": "memwall-reference/1", "records": [{"device": "x"}]})")).find("/records/0"),
+              std::string::npos);
+}
+
+TEST_F(Files, AFailedMeasurementIsSkippedWithItsReason) {
+    const auto all =
+        validate::read_records(file(records(R"("metric": "time_us", "value": null, "reason": "relative error 1")")));
+    EXPECT_NE(all.front().failure.find("relative error 1"), std::string::npos);
+    EXPECT_THROW(validate::express(all.front(), kLaunch), InputError);
+}
+
+TEST_F(Files, TwoFilesOfOneNameKeepTheirRecordsApart) {
+    const std::string text = records(R"("metric": "time_us", "value": 1)");
+    fs::create_directories(folder_ / "b");
+    const auto all = validate::read_records(std::vector{file(text), file(text, "b/a.json")});
+    ASSERT_EQ(all.size(), 2U);
+    EXPECT_NE(all[0].source, all[1].source);
+}
+
+Record record_of(const std::string& op, std::vector<std::pair<std::string, std::string>> params,
+                 const std::string& metric) {
+    Record r;
+    r.id = "x";
+    r.device = "h800-pcie";
+    r.kind = "micro";
+    r.op = op;
+    r.params = std::move(params);
+    r.metric = metric;
+    r.value = 1;
+    return r;
+}
+
+TEST(Express, AProductOfTheSameChipIsSimulatedAsIt) {
+    EXPECT_EQ(validate::device_for("h800-sxm5"), "h100-sxm5");
+    EXPECT_EQ(validate::device_for("h800-pcie"), "h100-pcie");
+    EXPECT_EQ(validate::device_for("a100"), "");
+}
+
+TEST(Express, AShortLoopIsServedByTheL1AndALongOneIsNot) {
+    const auto small = validate::express(record_of("pointer_chase", {{"bytes", "102400"}}, "latency_cycles"), kLaunch);
+    EXPECT_EQ(*small.op.find("access"), "l1");
+    const auto large =
+        validate::express(record_of("pointer_chase", {{"bytes", "104857600"}}, "latency_cycles"), kLaunch);
+    EXPECT_EQ(large.op.find("access"), nullptr);
+    EXPECT_TRUE(large.at_full_clock);
+}
+
+TEST(Express, AResidentStreamIsRepeatedAndALongOneIsCut) {
+    Record r = record_of("stream", {{"bytes", "16777216"}, {"reads", "1"}, {"writes", "0"}, {"passes", "2"}}, "gbps");
+    r.warm = true;
+    EXPECT_EQ(validate::express(r, kLaunch).op.number("passes"), 16);
+    r = record_of("stream", {{"bytes", "4294967296"}, {"reads", "1"}, {"writes", "1"}}, "gbps");
+    const auto cut = validate::express(r, kLaunch);
+    EXPECT_EQ(cut.op.number("bytes"), 1 << 30);
+    EXPECT_FALSE(cut.note.empty());
+}
+
+TEST(Express, WhatItCannotSayItRefuses) {
+    const auto why = [](const Record& r) -> std::string {
+        try {
+            validate::express(r, kLaunch);
+        } catch (const InputError& error) {
+            return error.what();
+        }
+        return "";
+    };
+    EXPECT_NE(why(record_of("mbarrier", {}, "latency_cycles")).find("experiment"), std::string::npos);
+    EXPECT_NE(why(record_of("wgmma", {{"shape", "m64n8k16"}, {"dtype", "bf16"}}, "relative_error")).find("metric"),
+              std::string::npos);
+    Record r = record_of("gemm", {{"m", "64"}, {"n", "64"}, {"k", "64"}, {"dtype", "bf16"}}, "time_us");
+    r.schedule = {{"swizzle", "3"}};
+    EXPECT_NE(why(r).find("swizzle"), std::string::npos);
+    r.schedule.clear();
+    r.device = "b200";
+    EXPECT_NE(why(r).find("b200"), std::string::npos);
+}
+
+TEST(Express, ZerosCostNoPower) {
+    const Record r = record_of("wgmma", {{"shape", "m64n256k16"}, {"dtype", "fp16"}, {"data", "zeros"}}, "tflops");
+    EXPECT_TRUE(validate::express(r, kLaunch).at_full_clock);
+}
+
+}  // namespace
