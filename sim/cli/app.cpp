@@ -23,10 +23,11 @@ constexpr const char* kUsage =
     "  memwall device  list | show D | graph D [--dot|--svg] | probe D                              (device --help)\n"
     "  memwall correlate --reference FILE... --out DIR                                              (correlate "
     "--help)\n"
+    "  memwall calibrate --device D --reference FILE... --out NEW                                   (calibrate --help)\n"
     "  memwall --version\n";
 
 /// Verbs of the contract that this version does not have.
-constexpr const char* kLater[] = {"trace", "sweep", "report", "calibrate"};
+constexpr const char* kLater[] = {"trace", "sweep", "report"};
 
 int dispatch(std::vector<std::string> arguments) {
     if (arguments.empty()) {
@@ -38,6 +39,7 @@ int dispatch(std::vector<std::string> arguments) {
     if (verb == "run") return run_verb(std::move(arguments));
     if (verb == "device") return device_verb(std::move(arguments));
     if (verb == "correlate") return correlate_verb(std::move(arguments));
+    if (verb == "calibrate") return calibrate_verb(std::move(arguments));
     if (verb == "--help" || verb == "-h" || verb == "help") {
         fmt::print("{}", kUsage);
         return 0;
@@ -48,9 +50,9 @@ int dispatch(std::vector<std::string> arguments) {
     }
     if (std::find(std::begin(kLater), std::end(kLater), verb) != std::end(kLater)) {
         throw InputError(fmt::format(
-            "memwall {}: this version does not have this verb yet; it has run, device and correlate", verb));
+            "memwall {}: this version does not have this verb yet; it has run, device, correlate and calibrate", verb));
     }
-    throw InputError("memwall", fmt::format("\"{}\"", verb), "run, device, correlate");
+    throw InputError("memwall", fmt::format("\"{}\"", verb), "run, device, correlate, calibrate");
 }
 
 }  // namespace

@@ -17,6 +17,7 @@
 #include "cli/replay.h"
 #include "cli/verbs.h"
 #include "device/reader.h"
+#include "validate/bands.h"
 #include "validate/correlation.h"
 
 namespace memwall::cli {
@@ -130,6 +131,7 @@ void write_outputs(const fs::path& folder, const std::vector<validate::Result>& 
                    const validate::Summary& summary) {
     atomic_write(folder / "correlation.json", validate::to_json(results, summary));
     atomic_write(folder / "correlation.md", validate::to_markdown(results, summary));
+    atomic_write(folder / "bands.json", validate::bands_json(results));
     atomic_write(folder / "correlation.html", validate::to_html(results, summary));
 }
 
@@ -140,7 +142,7 @@ int correlate_verb(std::vector<std::string> arguments) {
                  "memwall correlate");
     CorrelateOptions o;
     app.add_option("--reference", o.references, "files of schema memwall-reference/1")->required();
-    app.add_option("--out", o.out, "folder for correlation.json, .md and .html")->required();
+    app.add_option("--out", o.out, "folder for correlation.json, .md and .html, and bands.json, which `run` reads from configs/")->required();
     app.add_option("--only", o.only, "only the records whose id, operation or device contains this");
     app.add_option("--set", o.sets, "/json/pointer=value, on every device")->allow_extra_args(false);
     app.add_option("--jobs", o.jobs, "processes at a time")->check(CLI::Range(1, 1024));

@@ -116,10 +116,7 @@ Replay::Replay(ConfigDirs configs, const std::vector<std::string>& sets, double 
         devices_.emplace(name, device::load_device(name, configs_.devices, sets));
 }
 
-validate::Simulation Replay::run(const validate::Record& record) const {
-    const std::string name = validate::device_for(record.device);
-    if (name.empty()) throw InputError(fmt::format("no device description for {}", record.device));
-    device::Device device = devices_.at(name);
+validate::Simulation Replay::run(const validate::Record& record, device::Device device) const {
     const validate::Expressed e = validate::express(record, device.launch);
     const auto once = [&](const device::Device& d) { return simulate_op(e.op, e.wish, d, configs_, e.warm); };
     if (record.sm_clock_mhz) device.clocks.sm_mhz = *record.sm_clock_mhz;
@@ -131,7 +128,7 @@ validate::Simulation Replay::run(const validate::Record& record) const {
     const Simulated s = record.sm_clock_mhz || e.at_full_clock ? once(device) : simulate_sustained(once, trace, device);
 
     validate::Simulation done;
-    done.device = name;
+    done.device = device.name;
     done.op = text_of(e.op);
     done.note = e.note;
     done.simulated = figure_of(s, e);
@@ -150,9 +147,17 @@ validate::Simulation Replay::run(const validate::Record& record) const {
 }
 
 validate::Simulation Replay::simulate(const validate::Record& record) const {
+    const std::string name = validate::device_for(record.device);
+    if (!name.empty()) return simulate(record, devices_.at(name));
+    validate::Simulation skipped;
+    skipped.skipped = fmt::format("no device description for {}", record.device);
+    return skipped;
+}
+
+validate::Simulation Replay::simulate(const validate::Record& record, const device::Device& device) const {
     validate::Simulation skipped;
     try {
-        return run(record);
+        return run(record, device);
     } catch (const ModelError& error) {
         skipped.skipped = kBroken + std::string(error.what());
     } catch (const Error& error) {

@@ -25,10 +25,11 @@ public:
     /// Never throws for what is wrong with the record: that is the reason why it is skipped.
     [[nodiscard]] validate::Simulation simulate(const validate::Record& record) const;
 
-    [[nodiscard]] const device::Device& device(const std::string& name) const { return devices_.at(name); }
+    /// The same on a description of the caller's, whatever the record's product.
+    [[nodiscard]] validate::Simulation simulate(const validate::Record& record, const device::Device& device) const;
 
 private:
-    [[nodiscard]] validate::Simulation run(const validate::Record& record) const;
+    [[nodiscard]] validate::Simulation run(const validate::Record& record, device::Device device) const;
 
     ConfigDirs configs_;
     double most_tflop_;

@@ -19,6 +19,7 @@
 #include "device/reader.h"
 #include "result/report.h"
 #include "result/timeline.h"
+#include "validate/bands.h"
 #include "workload/workload.h"
 
 namespace memwall::cli {
@@ -118,6 +119,38 @@ void write_files(const RunOptions& o, const device::Device& device, const Simula
     }
 }
 
+/// The measurements nearest to the run, from the correlation that ships with the devices.
+void add_neighbours(const workload::OpSpec& op, const ConfigDirs& configs, result::RunDescription& run) {
+    for (const std::string& root : configs.roots) {
+        const fs::path bands = fs::path(root) / "bands.json";
+        if (!fs::exists(bands)) continue;
+        run.correlated = true;
+        for (const auto& n : validate::neighbours_of(validate::read_bands(bands.string()), op, run.device))
+            run.neighbours.push_back({n.id, n.distance, n.time_error_pct});
+        return;
+    }
+}
+
+void print_trust(const result::RunDescription& run) {
+    const result::Power& p = run.power;
+    fmt::print("board power: {:.0f} W of {:.0f} W", p.board_w, p.limit_w);
+    if (p.sustained_mhz < run.sm_clock_mhz)
+        fmt::print(": over the limit; under it the SM clock would be about {:.0f} MHz (--sm-clock)", p.sustained_mhz);
+    fmt::print("\n");
+    if (!run.correlated) return;
+    if (run.neighbours.empty()) {
+        fmt::print("error band: unknown, no measured record is near this\n");
+        return;
+    }
+    double low = run.neighbours.front().time_error_pct, high = low;
+    for (const result::Neighbour& n : run.neighbours) {
+        low = std::min(low, n.time_error_pct);
+        high = std::max(high, n.time_error_pct);
+    }
+    fmt::print("error band: {:+.1f} to {:+.1f} % of the time, by the {} nearest measured records ({}{})\n", low, high,
+               run.neighbours.size(), run.neighbours.front().id, run.neighbours.size() > 1 ? ", ..." : "");
+}
+
 void print_summary(const RunOptions& o, const Simulated& s) {
     fmt::print("{}", result::to_table(s.run, s.result));
     if (s.seen.chase.accesses > 0) {
@@ -125,6 +158,7 @@ void print_summary(const RunOptions& o, const Simulated& s) {
         fmt::print("latency: {:.1f} cycles = {:.1f} ns a load ({} loads)\n", cycles, cycles / s.run.sm_clock_mhz * 1e3,
                    s.seen.chase.accesses);
     }
+    print_trust(s.run);
     fmt::print("simulated {} lines in {:.2f} s on the host: {:.2f} million lines a second\n", s.seen.lines,
                s.run.wall_s, static_cast<double>(s.seen.lines) / s.run.wall_s * 1e-6);
     if (!o.out.empty()) fmt::print("written: {0}/result.json, {0}/ops.csv, {0}/floorplan.svg\n", o.out);
@@ -149,6 +183,7 @@ int run_verb(std::vector<std::string> arguments) {
         extrapolate_layers(workload::situation_of(op, wish), workload::load_model(*op.find("model"), configs.roots),
                            simulated, trace, run, device);
     }
+    add_neighbours(op, configs, run);
     check_outputs(o);
     const std::size_t kernels = trace.kernels.size();
     const Simulated s = simulate(std::move(trace), std::move(run), device, chip_options(o, kernels));

@@ -66,6 +66,7 @@ Simulated simulate(trace::Trace trace, result::RunDescription run, const device:
     getrusage(RUSAGE_SELF, &usage);
     s.run.max_rss_bytes = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
     s.result = result::analyse(s.run, s.seen);
+    s.run.power = power_of(s, d);
     return s;
 }
 
@@ -111,6 +112,18 @@ chip::Energy energy_of(const Simulated& s, const device::Device& device) {
         if (k.kernel >= s.trace.warmup_kernels) counted += k.at.back() - k.at.front();
     }
     return chip::energy_of(device, counted, tensor_work(s.trace), counted_us(s));
+}
+
+result::Power power_of(const Simulated& s, const device::Device& device) {
+    const chip::Energy e = energy_of(s, device);
+    const double us = counted_us(s);
+    const auto watts = [us](double joules) { return us > 0 ? joules / us * 1e6 : 0; };
+    result::Power p{watts(e.total()),  device.power.board_limit_w, 0,
+                    watts(e.idle),     watts(e.hbm),               watts(e.l2),
+                    watts(e.crossbar), watts(e.link),              watts(e.smem),
+                    watts(e.tensor),   watts(e.vector)};
+    p.sustained_mhz = chip::sustained_mhz(device, e, us, s.result.roofline_memory_us, device.clocks.sm_mhz);
+    return p;
 }
 
 Simulated simulate_sustained(const std::function<Simulated(const device::Device&)>& run, const trace::Trace& trace,

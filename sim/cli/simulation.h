@@ -45,6 +45,9 @@ chip::TensorWork tensor_work(const trace::Trace& trace);
 double counted_us(const Simulated& s);
 chip::Energy energy_of(const Simulated& s, const device::Device& device);
 
+/// What the board draws over a run on `device`, part by part.
+result::Power power_of(const Simulated& s, const device::Device& device);
+
 /// Simulates at the highest clock, up to `device`'s, that keeps the board under its limit: at a likely one first, then
 /// at what the power model says of that run, until the two agree within a step or three times. `device` is left at the
 /// clock of what is returned.

@@ -16,6 +16,7 @@ ConfigDirs find_configs();
 int run_verb(std::vector<std::string> arguments);
 int device_verb(std::vector<std::string> arguments);
 int correlate_verb(std::vector<std::string> arguments);
+int calibrate_verb(std::vector<std::string> arguments);
 /// Microbenchmarks of a device, simulated beside published: `device probe D`.
 int probe_verb(const std::string& device, const std::vector<std::string>& overrides, const std::string& only,
                const std::string& json);

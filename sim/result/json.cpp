@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -95,6 +96,45 @@ Json channels_json(const Observations& seen) {
 
 }  // namespace
 
+namespace {
+
+Json power_json(const Power& p) {
+    return {{"board_w", tidy(p.board_w)},
+            {"limit_w", p.limit_w},
+            {"sustained_sm_clock_mhz", tidy(p.sustained_mhz)},
+            {"by_part_w",
+             {{"idle", tidy(p.idle_w)},
+              {"hbm", tidy(p.hbm_w)},
+              {"l2", tidy(p.l2_w)},
+              {"crossbar", tidy(p.crossbar_w)},
+              {"partition_link", tidy(p.link_w)},
+              {"smem", tidy(p.smem_w)},
+              {"tensor", tidy(p.tensor_w)},
+              {"vector", tidy(p.vector_w)}}}};
+}
+
+/// The errors of the measurements nearest to the run; null without a correlation to look into.
+Json error_band_json(const RunDescription& run) {
+    if (!run.correlated) return nullptr;
+    Json records = Json::array();
+    double low = 0, high = 0;
+    for (const Neighbour& n : run.neighbours) {
+        low = records.empty() ? n.time_error_pct : std::min(low, n.time_error_pct);
+        high = records.empty() ? n.time_error_pct : std::max(high, n.time_error_pct);
+        records.push_back(Json{{"id", n.id}, {"distance", tidy(n.distance)}, {"time_error_pct", n.time_error_pct}});
+    }
+    Json band = {{"records", records}, {"low_pct", nullptr}, {"high_pct", nullptr}};
+    if (records.empty()) {
+        band["note"] = "no measured record is near";
+    } else {
+        band["low_pct"] = low;
+        band["high_pct"] = high;
+    }
+    return band;
+}
+
+}  // namespace
+
 std::string to_json(const RunDescription& run, const RunResult& r, const Observations& seen) {
     const Counters& c = r.counters;
     const double gbps = static_cast<double>(c.dram_read_bytes + c.dram_write_bytes) / r.time_us * 1e-3;
@@ -158,6 +198,8 @@ std::string to_json(const RunDescription& run, const RunResult& r, const Observa
     json["parts"] = Json::array();
     for (const PartTraffic& part : seen.parts)
         json["parts"].push_back({{"name", part.name}, {"bytes_in", part.bytes_in}, {"bytes_out", part.bytes_out}});
+    json["power"] = power_json(run.power);
+    json["error_band"] = error_band_json(run);
     json["host"] = {{"wall_s", tidy(run.wall_s)},         {"events", seen.events},
                     {"activations", seen.activations},    {"lines", seen.lines},
                     {"max_rss_bytes", run.max_rss_bytes}, {"version", run.version}};

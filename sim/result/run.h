@@ -23,6 +23,20 @@ struct KernelInfo {
     bool tensor_cores = false;
 };
 
+/// A correlated measurement near the run, and the error that its simulation had.
+struct Neighbour {
+    std::string id;
+    double distance = 0;        ///< logarithm of how many times larger or smaller
+    double time_error_pct = 0;  ///< of the simulated time
+};
+
+/// What the board draws over the run, in watts, and why.
+struct Power {
+    double board_w = 0, limit_w = 0;
+    double sustained_mhz = 0;  ///< the clock that the limit allows: the run's own when it is under it
+    double idle_w = 0, hbm_w = 0, l2_w = 0, crossbar_w = 0, link_w = 0, smem_w = 0, tensor_w = 0, vector_w = 0;
+};
+
 /// What was run, on what. Filled in by the command line; no JSON, no trace.
 struct RunDescription {
     std::string device, version;
@@ -41,6 +55,9 @@ struct RunDescription {
     /// Extrapolation of identical layers: the kernels [steady_begin, steady_end) stand for `steady_times` repetitions.
     std::size_t steady_begin = 0, steady_end = 0;
     double steady_times = 1;
+    Power power;
+    bool correlated = false;  ///< there was a correlation to look into
+    std::vector<Neighbour> neighbours;
     double wall_s = 0;
     std::uint64_t max_rss_bytes = 0;
 };

@@ -236,8 +236,7 @@ Expressed express(const Record& r, const device::LaunchParams& launch) {
     Figure figure = figure_of(r);
     std::string note;
     OpSpec op = adapted(r, figure, note);
-    Expressed e{device_for(r.device), std::move(op), wish_of(r), figure, 0, false, false, 0, note};
-    if (e.device.empty()) refuse(fmt::format("no device description for {}", r.device));
+    Expressed e{std::move(op), wish_of(r), figure, 0, false, false, note};
     const bool streams = e.op.op() == "stream" || e.op.op() == "read" || e.op.op() == "write" || e.op.op() == "copy";
     e.warm = r.warm && !streams;  // streams warm up by their own passes
     if (r.timing == Timing::graph_node) e.added_us = launch.graph_gap_us;

@@ -27,14 +27,12 @@ enum class Figure {
 };
 
 struct Expressed {
-    std::string device;  ///< the configuration that stands for the record's product
     workload::OpSpec op;
     workload::ScheduleWish wish;
     Figure figure = Figure::time_us;
     double added_us = 0;         ///< launch gap that the measured value contains
     bool warm = false;           ///< run the kernels once before, so that L2 holds what it can
     bool at_full_clock = false;  ///< operands that cost little power (zeros), or a chase: the clock is the maximum
-    double instructions = 0;     ///< of a wgmma chain, per SM
     std::string note;            ///< how the simulated operation differs from the measured one
 };
 

@@ -1,0 +1,66 @@
+// Which measured records are near a query, and which are not.
+
+#include "validate/bands.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+namespace {
+
+using namespace memwall;
+using namespace memwall::validate;
+
+BandRecord gemm(const std::string& id, const std::string& m, const std::string& dtype = "bf16",
+                const std::string& device = "h100-sxm5") {
+    return {id, device, "gemm", {{"m", m}, {"n", "4096"}, {"k", "4096"}, {"dtype", dtype}}, 3};
+}
+
+TEST(Bands, NearestFirstAndNothingFar) {
+    const std::vector<BandRecord> records = {gemm("far", "8192"), gemm("near", "120"), gemm("exact", "128"),
+                                             gemm("eight", "128", "fp8"), gemm("other", "128", "bf16", "h200-sxm")};
+    const auto near =
+        neighbours_of(records, workload::parse_op("gemm m=128 n=4096 k=4096 dtype=fp16"), "h100-sxm5");
+    ASSERT_EQ(near.size(), 3U);
+    EXPECT_EQ(near[0].id, "exact");
+    EXPECT_EQ(near[0].distance, 0);
+    EXPECT_EQ(near[1].id, "near");
+    EXPECT_EQ(near[2].id, "other");
+    EXPECT_TRUE(neighbours_of(records, workload::parse_op("rmsnorm rows=8 cols=8 dtype=bf16"), "h100-sxm5").empty());
+    EXPECT_EQ(neighbours_of(records, workload::parse_op("gemm m=128 n=4096 k=4096 dtype=bf16"), "h100-sxm5", 1).size(),
+              1U);
+}
+
+TEST(Bands, AReadIsAStreamThatWritesNothing) {
+    const std::vector<BandRecord> records = {
+        {"read", "h100-sxm5", "stream", {{"bytes", "1073741824"}, {"reads", "1"}, {"writes", "0"}}, 1},
+        {"copy", "h100-sxm5", "stream", {{"bytes", "1073741824"}, {"reads", "1"}, {"writes", "1"}}, 1},
+        {"resident", "h100-sxm5", "stream",
+         {{"bytes", "1073741824"}, {"reads", "1"}, {"writes", "0"}, {"passes", "4"}}, 1}};
+    const auto near = neighbours_of(records, workload::parse_op("read bytes=1073741824 passes=1"), "h100-sxm5");
+    ASSERT_EQ(near.size(), 1U);
+    EXPECT_EQ(near[0].id, "read");
+}
+
+TEST(Bands, SurviveTheFileAndTurnRatesIntoTimes) {
+    Record r;
+    r.id = "x";
+    r.device = "h800-sxm5";
+    r.kind = "kernel";
+    r.op = "gemm";
+    r.params = {{"m", "64"}, {"n", "64"}, {"k", "64"}, {"dtype", "bf16"}};
+    r.metric = "tflops";
+    r.value = 100;
+    Simulation s;
+    s.simulated = 125;  // a quarter faster: a fifth less time
+    const auto path = std::filesystem::temp_directory_path() / "memwall-bands.json";
+    std::ofstream(path) << bands_json(compare({r}, {s}));
+    const auto records = read_bands(path.string());
+    std::filesystem::remove(path);
+    ASSERT_EQ(records.size(), 1U);
+    EXPECT_EQ(records[0].device, "h100-sxm5");
+    EXPECT_NEAR(records[0].time_error_pct, -20, 1e-9);
+}
+
+}  // namespace
