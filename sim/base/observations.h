@@ -76,7 +76,7 @@ struct TimelineSpan {
     enum class Track : std::uint8_t { cta, tma, tensor, vector, wait };
     int sm;
     Track track;
-    int lane;  ///< CTA slot, ring stage or warpgroup
+    int lane;  ///< CTA slot, ring * 16 + stage (from the first load ordered to the last byte landed), or warpgroup
     std::uint32_t kernel;
     std::array<int, 4> tile{};  ///< work item coordinates
     Ps begin, end;

@@ -27,7 +27,7 @@ namespace fs = std::filesystem;
 namespace {
 
 struct CorrelateOptions {
-    std::vector<std::string> references, sets;
+    std::vector<std::string> references, recordings, sets;
     std::string out, only;
     int jobs = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
     double most_tflop = 10;
@@ -141,8 +141,12 @@ int correlate_verb(std::vector<std::string> arguments) {
     CLI::App app("Simulates reference records and tells the error by operation, source and device.",
                  "memwall correlate");
     CorrelateOptions o;
-    app.add_option("--reference", o.references, "files of schema memwall-reference/1")->required();
-    app.add_option("--out", o.out, "folder for correlation.json, .md and .html, and bands.json, which `run` reads from configs/")->required();
+    app.add_option("--reference", o.references, "files of schema memwall-reference/1");
+    app.add_option("--recording", o.recordings,
+                   "instead: files of tiles that memwall-measure --record-tiles wrote, laid beside the simulated ones");
+    app.add_option("--out", o.out,
+                   "folder for correlation.json, .md and .html, and bands.json, which `run` reads from configs/")
+        ->required();
     app.add_option("--only", o.only, "only the records whose id, operation or device contains this");
     app.add_option("--set", o.sets, "/json/pointer=value, on every device")->allow_extra_args(false);
     app.add_option("--jobs", o.jobs, "processes at a time")->check(CLI::Range(1, 1024));
@@ -152,6 +156,9 @@ int correlate_verb(std::vector<std::string> arguments) {
     app.add_flag("--resume", o.resume, "keep what an earlier run with the same program and devices simulated");
     if (const auto status = parse(app, std::move(arguments))) return *status;
 
+    if (o.references.empty() == o.recordings.empty())
+        throw InputError("memwall correlate", o.references.empty() ? "neither" : "both", "--reference or --recording");
+    if (!o.recordings.empty()) return compare_recordings(o.recordings, o.out, o.sets);
     const ConfigDirs configs = find_configs();
     std::vector<validate::Record> records = validate::read_records(o.references);
     std::erase_if(records, [&](const validate::Record& r) {

@@ -16,6 +16,9 @@ ConfigDirs find_configs();
 int run_verb(std::vector<std::string> arguments);
 int device_verb(std::vector<std::string> arguments);
 int correlate_verb(std::vector<std::string> arguments);
+/// `correlate --recording`: recorded tiles beside simulated ones.
+int compare_recordings(const std::vector<std::string>& files, const std::string& out,
+                       const std::vector<std::string>& sets);
 int calibrate_verb(std::vector<std::string> arguments);
 /// Microbenchmarks of a device, simulated beside published: `device probe D`.
 int probe_verb(const std::string& device, const std::vector<std::string>& overrides, const std::string& only,

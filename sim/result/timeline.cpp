@@ -24,18 +24,18 @@ constexpr int kFirstSm = 100;
 constexpr int kPerTrack = 100;
 constexpr int kPerRow = 1000;
 
-const char* track_name(TimelineSpan::Track track) {
+std::string track_name(TimelineSpan::Track track, int lane) {
     switch (track) {
         case TimelineSpan::Track::cta:
-            return "CTA slot";
+            return fmt::format("CTA slot {}", lane);
         case TimelineSpan::Track::tma:
-            return "TMA stage";
+            return fmt::format("loads, ring {} stage {}", lane / 16, lane % 16);
         case TimelineSpan::Track::tensor:
-            return "tensor core, warpgroup";
+            return fmt::format("tensor core, warpgroup {}", lane);
         case TimelineSpan::Track::vector:
-            return "vector units, warpgroup";
+            return fmt::format("vector units, warpgroup {}", lane);
         default:
-            return "waits for data, warpgroup";
+            return fmt::format("waits for data, warpgroup {}", lane);
     }
 }
 
@@ -166,9 +166,8 @@ void write_sms(EventWriter& writer, const RunDescription& run, const Observation
         const int thread = lane + row * kPerRow;
         if (sms.insert(s->sm).second) writer.name("process_name", process, 0, fmt::format("SM {}", s->sm));
         if (named.insert({process, thread}).second) {
-            writer.name(
-                "thread_name", process, thread,
-                fmt::format("{} {}{}", track_name(s->track), s->lane, row > 0 ? fmt::format(" ({})", row + 1) : ""));
+            writer.name("thread_name", process, thread,
+                        track_name(s->track, s->lane) + (row > 0 ? fmt::format(" ({})", row + 1) : ""));
         }
         const auto tile = fmt::format(R"("tile":[{},{},{},{}])", s->tile[0], s->tile[1], s->tile[2], s->tile[3]);
         writer.span({run.kernels[s->kernel].name, tile, process, thread, s->begin, s->end});

@@ -42,6 +42,9 @@ struct Stage {
     std::int32_t releases = 0;  ///< of all consumers, those of multicast peers included
     std::int32_t local_releases = 0;
     bool committed = false;
+    // For the timeline alone, of watched SMs.
+    std::int64_t issued_ps = 0;  ///< when the first of its loads was ordered
+    std::array<int, 4> tile{};   ///< whose
 };
 
 struct RingState {

@@ -239,6 +239,11 @@ void Sm::load(Cta& cta, int slot, int role_index, RoleState& role, const trace::
     const auto stage = static_cast<std::size_t>((cursor.acquired - 1) % ring.stages);
     chunk.ring = static_cast<std::uint8_t>(step.ring) & 15;
     chunk.stage = static_cast<std::uint8_t>(stage);
+    if (watched() && ring.stage[stage].expected == 0) {
+        ring.stage[stage].issued_ps = now;
+        for (std::size_t d = 0; d < ring.stage[stage].tile.size(); ++d)
+            ring.stage[stage].tile[d] = static_cast<int>(role.vars[d]);
+    }
     ring.stage[stage].expected += transfer.walk.bytes();
     if (step.multicast_ctas > 1) {
         // This CTA fetches its share of the box; the crossbar hands it to every CTA of the group.
@@ -271,6 +276,13 @@ void Sm::commit(Cta& cta, int slot, RoleState& role, int ring_index, std::int64_
 void Sm::stage_full(Cta& cta, int slot, int ring_index, Stage& stage, std::int64_t at_ps) {
     stage.full_generation = stage.generation;
     stage.full_ps = at_ps;
+    if (watched() && stage.expected > 0) {
+        constexpr int kLanesOfRing = 16;
+        const auto index = &stage - cta.rings[static_cast<std::size_t>(ring_index)].stage.data();
+        bench_.timeline->push_back({index_, TimelineSpan::Track::tma,
+                                    ring_index * kLanesOfRing + static_cast<int>(index), cta.kernel, stage.tile,
+                                    Ps{stage.issued_ps}, Ps{at_ps}});
+    }
     if (data_seen_ != cta.kernel + 1) {
         data_seen_ = cta.kernel + 1;
         send(*launch_, at_ps + launch_->exit_latency_ps(), LaunchUnit::first_data, cta.kernel);
