@@ -134,6 +134,16 @@ void adapt_model(Params& params) {
     if (value_in(params, "dtype") == nullptr) put(params, "dtype", "bf16");
 }
 
+bool is_stream(const std::string& op) {
+    return op == "stream" || op == "read" || op == "write" || op == "copy";
+}
+
+/// A resident set that is read again and again by one launch, as against launch after launch with an element a thread
+/// (those name their CTAs per SM): there the CTAs' coming and going is part of what is measured.
+bool in_one_launch(const Record& r) {
+    return r.warm && is_stream(r.op) && r.find("ctas_per_sm") == nullptr;
+}
+
 OpSpec adapted(const Record& r, Figure& figure, std::string& note) {
     Params params = r.params;
     std::string op = r.op;
@@ -150,9 +160,10 @@ OpSpec adapted(const Record& r, Figure& figure, std::string& note) {
             adapt_chase(params);
             stride_of_chase(params);
         }
-    } else if (op == "stream" || op == "read" || op == "write" || op == "copy") {
+    } else if (is_stream(op)) {
         if (value_in(params, "bytes") == nullptr) refuse("a stream that names no bytes");
-        if (r.warm) repeat(params);
+        if (r.warm && !in_one_launch(r)) drop(params, "passes");
+        if (in_one_launch(r)) repeat(params);
         shorten(params, note);
     } else if (op == "tma_read") {
         shorten(params, note);
@@ -237,8 +248,7 @@ Expressed express(const Record& r, const device::LaunchParams& launch) {
     std::string note;
     OpSpec op = adapted(r, figure, note);
     Expressed e{std::move(op), wish_of(r), figure, 0, false, false, note};
-    const bool streams = e.op.op() == "stream" || e.op.op() == "read" || e.op.op() == "write" || e.op.op() == "copy";
-    e.warm = r.warm && !streams;  // streams warm up by their own passes
+    e.warm = r.warm && !in_one_launch(r);  // passes inside a launch warm up by themselves
     if (r.timing == Timing::graph_node) e.added_us = launch.graph_gap_us;
     if (r.timing == Timing::event_with_launch) e.added_us = launch.first_launch_us;
     const std::string* data = r.find("data");
