@@ -287,6 +287,12 @@ void atomic_write(const fs::path& path, std::string_view text) {
     if (error) give_up(error.message());
 }
 
+double rounded(double value, int digits) {
+    if (value == 0 || !std::isfinite(value)) return 0;
+    const double scale = std::pow(10.0, digits - std::ceil(std::log10(std::abs(value))));
+    return std::round(value * scale) / scale;
+}
+
 std::string joined(std::span<const std::string> items, std::string_view separator) {
     std::string out;
     for (const std::string& item : items) {

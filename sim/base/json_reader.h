@@ -90,6 +90,9 @@ private:
 /// throws HostError.
 void atomic_write(const std::filesystem::path& path, std::string_view text);
 
+/// `value` to so many significant digits, as a person reads it; 0 for what is not finite, which would be no JSON.
+[[nodiscard]] double rounded(double value, int digits);
+
 /// "a, b, c".
 [[nodiscard]] std::string joined(std::span<const std::string> items, std::string_view separator = ", ");
 

@@ -71,12 +71,27 @@ struct KernelObservation {
     std::array<Counters, 5> at{};  ///< cumulative, at those five moments
 };
 
+/// What one stage of a ring held, from order to release, for sampled SMs.
+struct TileObservation {
+    int sm, slot, ring;
+    Ps cta_began;
+    std::int64_t use;  ///< of the ring, counted over the CTA's life
+    std::array<int, 4> tile{};
+    Ps issued;  ///< first load ordered
+    Ps landed;  ///< last byte there
+    Ps seen;    ///< the first consumer's wait for it has returned
+    Ps done;    ///< that consumer gives it back
+};
+
 /// A span on the timeline, for sampled SMs.
 struct TimelineSpan {
+    static constexpr int kLanesOfRing = 16;  ///< a ring has no more stages
+
     enum class Track : std::uint8_t { cta, tma, tensor, vector, wait };
     int sm;
     Track track;
-    int lane;  ///< CTA slot, ring * 16 + stage (from the first load ordered to the last byte landed), or warpgroup
+    /// CTA slot, ring * kLanesOfRing + stage (from the first load ordered to the last byte landed), or warpgroup.
+    int lane;
     std::uint32_t kernel;
     std::array<int, 4> tile{};  ///< work item coordinates
     Ps begin, end;
@@ -108,6 +123,7 @@ struct Observations {
     std::vector<ChannelObservation> channels;
     std::vector<PartTraffic> parts;
     std::vector<TimelineSpan> timeline;
+    std::vector<TileObservation> tiles;
     ChaseObservation chase;
     std::uint64_t events = 0;       ///< messages processed by the parts
     std::uint64_t activations = 0;  ///< SystemC method activations

@@ -46,6 +46,7 @@ private:
     MemoryPools pools_;
     const RunOptions& options_;
     std::vector<TimelineSpan> timeline_;
+    std::vector<TileObservation> tiles_;
     std::unique_ptr<LaunchUnit> launch_;
     std::vector<std::unique_ptr<Sm>> sms_;
     std::vector<std::unique_ptr<Crossbar>> crossbars_;
@@ -64,6 +65,7 @@ Chip::Chip(const device::Device& device, const trace::Trace& trace, const RunOpt
     shared_.grid.set_step(options.step_ps > 0 ? std::min(options.step_ps, limit) : limit);
     if (options.timeline) {
         bench_.timeline = &timeline_;
+        bench_.tiles = &tiles_;
         bench_.watched.assign(static_cast<std::size_t>(device.sms()), false);
         for (const int sm : options.timeline_sms.empty() ? std::vector<int>{0, 1, 2} : options.timeline_sms) {
             if (sm < 0 || sm >= device.sms())
@@ -180,6 +182,7 @@ Observations Chip::report() const {
     }
     report_parts(out);
     out.timeline = timeline_;
+    out.tiles = tiles_;
     auto samples = bench_.chase_samples;
     if (!samples.empty()) {
         std::sort(samples.begin(), samples.end());

@@ -23,7 +23,8 @@ constexpr const char* kUsage =
     "  memwall device  list | show D | graph D [--dot|--svg] | probe D                              (device --help)\n"
     "  memwall correlate --reference FILE... --out DIR                                              (correlate "
     "--help)\n"
-    "  memwall calibrate --device D --reference FILE... --out NEW                                   (calibrate --help)\n"
+    "  memwall calibrate --device D --reference FILE... --out NEW                                   (calibrate "
+    "--help)\n"
     "  memwall --version\n";
 
 /// Verbs of the contract that this version does not have.

@@ -15,6 +15,7 @@
 #include "cli/verbs.h"
 #include "device/reader.h"
 #include "validate/calibration.h"
+#include "validate/statistics.h"
 
 namespace memwall::cli {
 
@@ -38,12 +39,6 @@ const device::Entry& entry_of(const device::Description& description, const std:
     return *at;
 }
 
-double median(std::vector<double> values) {
-    std::sort(values.begin(), values.end());
-    const std::size_t middle = values.size() / 2;
-    return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
-
 class Calibration {
 public:
     Calibration(const CalibrateOptions& o, const ConfigDirs& configs)
@@ -56,13 +51,14 @@ public:
           records_(validate::read_records(o.references)) {}
 
     void run() {
-        fmt::print("{:<38} {:<46} {:>3} {:>10} {:>10} {:>9} {:>9}\n", "cause", "number", "n", "was", "is",
-                   "error was", "error is");
+        fmt::print("{:<38} {:<46} {:>3} {:>10} {:>10} {:>9} {:>9}\n", "cause", "number", "n", "was", "is", "error was",
+                   "error is");
         for (const validate::Cause& cause : validate::causes()) fit(cause);
         if (entries_.empty())
-            throw InputError("memwall calibrate --reference",
-                             fmt::format("no microbenchmark of {} that shows a part marked inferred or assumed", product_),
-                             "micro records of latency, bandwidth and launch, such as memwall-measure writes");
+            throw InputError(
+                "memwall calibrate --reference",
+                fmt::format("no microbenchmark of {} that shows a part marked inferred or assumed", product_),
+                "micro records of latency, bandwidth and launch, such as memwall-measure writes");
         write();
     }
 
@@ -78,13 +74,12 @@ private:
             if (s.skipped.empty()) logs.push_back(std::log(s.simulated / r.value));
         }
         if (logs.empty()) throw ModelError(fmt::format("{}: none of its records could be simulated", pointer));
-        return median(std::move(logs));
+        return validate::median(std::move(logs));
     }
 
     void fit(const validate::Cause& cause) {
         const device::Entry& entry = entry_of(description_, cause.pointer);
-        const auto records =
-            validate::records_of(cause, records_, description_.device, product_, kMostRecords);
+        const auto records = validate::records_of(cause, records_, description_.device, product_, kMostRecords);
         const auto line = [&](const std::string& rest) {
             fmt::print("{:<38} {:<46} {:>3} {}\n", cause.what, cause.pointer, records.size(), rest);
             std::fflush(stdout);
@@ -92,9 +87,9 @@ private:
         if (records.empty()) return line("no record shows it");
         if (entry.kind != "inferred" && entry.kind != "assumed") return line(fmt::format("kept: it is {}", entry.kind));
         const double start = std::strtod(entry.value.c_str(), nullptr);
-        const validate::Fit fit = validate::fit_parameter(
-            [&](double value) { return error(records, cause.pointer, value); }, start, start / kFurthest,
-            start * kFurthest, kTolerance);
+        const validate::Fit fit =
+            validate::fit_parameter([&](double value) { return error(records, cause.pointer, value); }, start,
+                                    start / kFurthest, start * kFurthest, kTolerance);
         const auto percent = [](double logarithm) { return 100 * (std::exp(logarithm) - 1); };
         const double value = std::round(fit.value * 1e4) / 1e4;
         line(fmt::format("{:>10.4g} {:>10.4g} {:>+8.1f}% {:>+8.1f}%{}", start, value, percent(fit.error_before),
@@ -102,14 +97,14 @@ private:
         if (!fit.bracketed) return;  // another part is to blame: the number stays what it was
         std::string ids;
         for (const validate::Record& r : records) ids += (ids.empty() ? "" : ", ") + r.id;
-        entries_.push_back({cause.pointer, entry.unit,
-                            fmt::format("fitted to {} ({}); median error {:+.1f} % before, {:+.1f} % after; it was {} "
-                                        "({}: {})",
-                                        records.size() == 1 ? "1 microbenchmark"
-                                                            : fmt::format("{} microbenchmarks", records.size()),
-                                        ids, percent(fit.error_before), percent(fit.error_after), entry.value,
-                                        entry.kind, entry.source),
-                            value});
+        entries_.push_back(
+            {cause.pointer, entry.unit,
+             fmt::format("fitted to {} ({}); median error {:+.1f} % before, {:+.1f} % after; it was {} "
+                         "({}: {})",
+                         records.size() == 1 ? "1 microbenchmark" : fmt::format("{} microbenchmarks", records.size()),
+                         ids, percent(fit.error_before), percent(fit.error_after), entry.value, entry.kind,
+                         entry.source),
+             value});
         sets_.push_back(fmt::format("{}={}", cause.pointer, value));
     }
 
@@ -121,7 +116,8 @@ private:
             fmt::format("{}; parts fitted to microbenchmarks of {}", description_.device.description, product_);
         atomic_write(options_.out, validate::calibrated_device(name, base, text, entries_));
         (void)device::load_device(options_.out, configs_.devices, {});  // what was written must be a device
-        fmt::print("\n{} of {} numbers fitted; written: {}\n", entries_.size(), validate::causes().size(), options_.out);
+        fmt::print("\n{} of {} numbers fitted; written: {}\n", entries_.size(), validate::causes().size(),
+                   options_.out);
     }
 
     const CalibrateOptions& options_;

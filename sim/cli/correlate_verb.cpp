@@ -27,7 +27,8 @@ namespace fs = std::filesystem;
 namespace {
 
 struct CorrelateOptions {
-    std::vector<std::string> references, recordings, sets;
+    std::vector<std::string> references, recordings, sets, devices;
+    std::map<std::string, std::string> stand_ins;  ///< from `devices`
     std::string out, only;
     int jobs = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
     double most_tflop = 10;
@@ -42,11 +43,29 @@ std::uint64_t fnv1a(std::string_view text, std::uint64_t hash = 0xcbf29ce4842223
 /// What a result depends on beside the record: this program and the devices.
 std::uint64_t situation_of(const CorrelateOptions& o, const ConfigDirs& configs) {
     std::uint64_t hash = fnv1a(read_text("/proc/self/exe"));
-    for (const std::string& name : device::list_devices(configs.devices))
+    std::vector<std::string> names = device::list_devices(configs.devices);
+    for (const auto& [product, name] : o.stand_ins) {
+        hash = fnv1a(product, hash);
+        names.push_back(name);
+    }
+    for (const std::string& name : names)
         for (const auto& entry : device::read_description(name, configs.devices, {}).entries)
             hash = fnv1a(entry.pointer + "=" + entry.value, hash);
     for (const std::string& set : o.sets) hash = fnv1a(set, hash);
     return fnv1a(fmt::format("{}", o.most_tflop), hash);
+}
+
+/// PRODUCT=DEVICE of each `--device`. Throws InputError.
+std::map<std::string, std::string> stand_ins_of(const std::vector<std::string>& devices) {
+    std::map<std::string, std::string> stand_ins;
+    for (const std::string& text : devices) {
+        const auto equals = text.find('=');
+        if (equals == std::string::npos || equals == 0 || equals + 1 == text.size() ||
+            !stand_ins.emplace(text.substr(0, equals), text.substr(equals + 1)).second)
+            throw InputError("memwall correlate --device", "\"" + text + "\"",
+                             "PRODUCT=DEVICE, each product once: h200-sxm=calibrated.json");
+    }
+    return stand_ins;
 }
 
 std::string file_of(const validate::Record& r, std::uint64_t situation) {
@@ -148,6 +167,9 @@ int correlate_verb(std::vector<std::string> arguments) {
                    "folder for correlation.json, .md and .html, and bands.json, which `run` reads from configs/")
         ->required();
     app.add_option("--only", o.only, "only the records whose id, operation or device contains this");
+    app.add_option("--device", o.devices,
+                   "PRODUCT=DEVICE: records of this product on that device, such as a file that `calibrate` wrote")
+        ->allow_extra_args(false);
     app.add_option("--set", o.sets, "/json/pointer=value, on every device")->allow_extra_args(false);
     app.add_option("--jobs", o.jobs, "processes at a time")->check(CLI::Range(1, 1024));
     app.add_option("--most-tflop", o.most_tflop, "skip records of more arithmetic: 10 TFLOP take some minutes")
@@ -158,7 +180,8 @@ int correlate_verb(std::vector<std::string> arguments) {
 
     if (o.references.empty() == o.recordings.empty())
         throw InputError("memwall correlate", o.references.empty() ? "neither" : "both", "--reference or --recording");
-    if (!o.recordings.empty()) return compare_recordings(o.recordings, o.out, o.sets);
+    o.stand_ins = stand_ins_of(o.devices);
+    if (!o.recordings.empty()) return compare_recordings(o.recordings, o.out, o.sets, o.stand_ins);
     const ConfigDirs configs = find_configs();
     std::vector<validate::Record> records = validate::read_records(o.references);
     std::erase_if(records, [&](const validate::Record& r) {
@@ -172,7 +195,7 @@ int correlate_verb(std::vector<std::string> arguments) {
     fs::create_directories(kept, failed);
     if (failed) throw HostError(fmt::format("{}: cannot make this folder: {}", kept.string(), failed.message()));
 
-    const Replay replay(configs, o.sets, o.most_tflop);
+    const Replay replay(configs, o.sets, o.most_tflop, o.stand_ins);
     const std::uint64_t situation = situation_of(o, configs);
     std::vector<std::string> files;
     for (const validate::Record& r : records) files.push_back(file_of(r, situation));

@@ -24,7 +24,7 @@ constexpr int kSmsInTimeline = 8;
 
 Simulated simulate_watched(const validate::RecordedKernel& kernel, const device::Device& device,
                            const ConfigDirs& configs) {
-    const validate::Expressed e = validate::express(kernel.work, device.launch);
+    const validate::Expressed e = validate::express(kernel.work, device);
     trace::Trace trace = workload::build_trace(e.op, e.wish, device, configs.roots);
     auto run = describe(e.op, trace, device);
     chip::RunOptions options;
@@ -37,7 +37,7 @@ Simulated simulate_watched(const validate::RecordedKernel& kernel, const device:
 }  // namespace
 
 int compare_recordings(const std::vector<std::string>& files, const std::string& out,
-                       const std::vector<std::string>& sets) {
+                       const std::vector<std::string>& sets, const std::map<std::string, std::string>& stand_ins) {
     const ConfigDirs configs = find_configs();
     std::error_code failed;
     fs::create_directories(out, failed);
@@ -45,10 +45,9 @@ int compare_recordings(const std::vector<std::string>& files, const std::string&
     std::string text = "# Tile by tile\n\n";
     for (const std::string& file : files) {
         for (const validate::RecordedKernel& kernel : validate::read_recording(file)) {
-            const std::string name = validate::device_for(kernel.work.device);
-            if (name.empty())
-                throw InputError(file + ": /recording/device", "\"" + kernel.work.device + "\"",
-                                 "a product that has a device description");
+            const auto other = stand_ins.find(kernel.work.device);
+            const std::string name =
+                other != stand_ins.end() ? other->second : validate::device_for(kernel.work.device);
             const Simulated s = simulate_watched(kernel, device::load_device(name, configs.devices, sets), configs);
             const auto tiles = validate::simulated_tiles(s.seen);
             text += validate::tiles_markdown(kernel, validate::statistics_of(kernel.tiles),

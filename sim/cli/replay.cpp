@@ -25,8 +25,7 @@ double compulsory_bytes(const Simulated& s) {
 
 /// Bytes behind a bandwidth: of a stream all that moved, again and again; of a kernel what it has to move.
 double moved_bytes(const Simulated& s, const std::string& op) {
-    const bool stream = op == "stream" || op == "read" || op == "write" || op == "copy" || op == "tma_read";
-    if (!stream) return compulsory_bytes(s);
+    if (!validate::is_stream(op) && op != "tma_read") return compulsory_bytes(s);
     return static_cast<double>(s.result.counters.sm_read_bytes + s.result.counters.sm_write_bytes);
 }
 
@@ -90,10 +89,7 @@ std::string text_of(const workload::OpSpec& op) {
 }
 
 std::string schedule_of(const result::RunDescription& run) {
-    const result::KernelInfo* main = nullptr;
-    for (std::size_t k = run.first_counted; k < run.kernels.size(); ++k) {
-        if (main == nullptr || run.kernels[k].flops > main->flops) main = &run.kernels[k];
-    }
+    const result::KernelInfo* main = result::main_kernel(run);
     if (main == nullptr || main->stages == 0) return "";
     return fmt::format("{}x{}x{}, {} stages, split {}, {} CTAs", main->tile[0], main->tile[1], main->tile[2],
                        main->stages, main->split, main->ctas);
@@ -110,14 +106,17 @@ std::string bound_of(const result::RunResult& result) {
 
 }  // namespace
 
-Replay::Replay(ConfigDirs configs, const std::vector<std::string>& sets, double most_tflop)
+Replay::Replay(ConfigDirs configs, const std::vector<std::string>& sets, double most_tflop,
+               const std::map<std::string, std::string>& stand_ins)
     : configs_(std::move(configs)), most_tflop_(most_tflop) {
-    for (const char* name : {"h100-sxm5", "h100-pcie", "h200-sxm", "gh200-96gb"})
+    for (const std::string& name : device::list_devices(configs_.devices))
         devices_.emplace(name, device::load_device(name, configs_.devices, sets));
+    for (const auto& [product, name] : stand_ins)
+        stand_ins_.emplace(product, device::load_device(name, configs_.devices, sets));
 }
 
 validate::Simulation Replay::run(const validate::Record& record, device::Device device) const {
-    const validate::Expressed e = validate::express(record, device.launch);
+    const validate::Expressed e = validate::express(record, device);
     const auto once = [&](const device::Device& d) { return simulate_op(e.op, e.wish, d, configs_, e.warm); };
     if (record.sm_clock_mhz) device.clocks.sm_mhz = *record.sm_clock_mhz;
     const trace::Trace trace = workload::build_trace(e.op, e.wish, device, configs_.roots);
@@ -147,8 +146,10 @@ validate::Simulation Replay::run(const validate::Record& record, device::Device 
 }
 
 validate::Simulation Replay::simulate(const validate::Record& record) const {
-    const std::string name = validate::device_for(record.device);
-    if (!name.empty()) return simulate(record, devices_.at(name));
+    if (const auto other = stand_ins_.find(record.device); other != stand_ins_.end())
+        return simulate(record, other->second);
+    const auto device = devices_.find(validate::device_for(record.device));
+    if (device != devices_.end()) return simulate(record, device->second);
     validate::Simulation skipped;
     skipped.skipped = fmt::format("no device description for {}", record.device);
     return skipped;

@@ -18,9 +18,11 @@ inline constexpr const char* kBroken = "the simulated machine failed: ";
 
 class Replay {
 public:
-    /// `sets`: overrides on every device. Records of more arithmetic than `most_tflop` are skipped. Reads the devices;
-    /// throws InputError.
-    Replay(ConfigDirs configs, const std::vector<std::string>& sets, double most_tflop);
+    /// `sets`: overrides on every device. Records of more arithmetic than `most_tflop` are skipped. `stand_ins`: of a
+    /// product, by its name in records, the device that is simulated instead of its own. Reads the devices; throws
+    /// InputError.
+    Replay(ConfigDirs configs, const std::vector<std::string>& sets, double most_tflop,
+           const std::map<std::string, std::string>& stand_ins = {});
 
     /// Never throws for what is wrong with the record: that is the reason why it is skipped.
     [[nodiscard]] validate::Simulation simulate(const validate::Record& record) const;
@@ -33,7 +35,8 @@ private:
 
     ConfigDirs configs_;
     double most_tflop_;
-    std::map<std::string, device::Device> devices_;
+    std::map<std::string, device::Device> devices_;    ///< by name of the description
+    std::map<std::string, device::Device> stand_ins_;  ///< by product
 };
 
 nlohmann::json to_json(const validate::Simulation& simulation);

@@ -131,7 +131,7 @@ void add_neighbours(const workload::OpSpec& op, const ConfigDirs& configs, resul
     }
 }
 
-void print_trust(const result::RunDescription& run) {
+void print_trust(const result::RunDescription& run, bool changed) {
     const result::Power& p = run.power;
     fmt::print("board power: {:.0f} W of {:.0f} W", p.board_w, p.limit_w);
     if (p.sustained_mhz < run.sm_clock_mhz)
@@ -147,8 +147,10 @@ void print_trust(const result::RunDescription& run) {
         low = std::min(low, n.time_error_pct);
         high = std::max(high, n.time_error_pct);
     }
-    fmt::print("error band: {:+.1f} to {:+.1f} % of the time, by the {} nearest measured records ({}{})\n", low, high,
-               run.neighbours.size(), run.neighbours.front().id, run.neighbours.size() > 1 ? ", ..." : "");
+    const std::size_t n = run.neighbours.size();
+    fmt::print("error band: {:+.1f} to {:+.1f} % of the time, by {} ({}{}){}\n", low, high,
+               n > 1 ? fmt::format("the {} nearest measured records", n) : "the only measured record that is near",
+               run.neighbours.front().id, n > 1 ? ", ..." : "", changed ? ", of the device as it is described" : "");
 }
 
 void print_summary(const RunOptions& o, const Simulated& s) {
@@ -158,7 +160,7 @@ void print_summary(const RunOptions& o, const Simulated& s) {
         fmt::print("latency: {:.1f} cycles = {:.1f} ns a load ({} loads)\n", cycles, cycles / s.run.sm_clock_mhz * 1e3,
                    s.seen.chase.accesses);
     }
-    print_trust(s.run);
+    print_trust(s.run, !o.sets.empty());
     fmt::print("simulated {} lines in {:.2f} s on the host: {:.2f} million lines a second\n", s.seen.lines,
                s.run.wall_s, static_cast<double>(s.seen.lines) / s.run.wall_s * 1e-6);
     if (!o.out.empty()) fmt::print("written: {0}/result.json, {0}/ops.csv, {0}/floorplan.svg\n", o.out);

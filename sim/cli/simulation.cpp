@@ -118,17 +118,24 @@ result::Power power_of(const Simulated& s, const device::Device& device) {
     const chip::Energy e = energy_of(s, device);
     const double us = counted_us(s);
     const auto watts = [us](double joules) { return us > 0 ? joules / us * 1e6 : 0; };
-    result::Power p{watts(e.total()),  device.power.board_limit_w, 0,
-                    watts(e.idle),     watts(e.hbm),               watts(e.l2),
-                    watts(e.crossbar), watts(e.link),              watts(e.smem),
-                    watts(e.tensor),   watts(e.vector)};
+    result::Power p{watts(e.total()),
+                    device.power.board_limit_w,
+                    0,
+                    watts(e.idle),
+                    watts(e.hbm),
+                    watts(e.l2),
+                    watts(e.crossbar),
+                    watts(e.link),
+                    watts(e.smem),
+                    watts(e.tensor),
+                    watts(e.vector)};
     p.sustained_mhz = chip::sustained_mhz(device, e, us, s.result.roofline_memory_us, device.clocks.sm_mhz);
     return p;
 }
 
 Simulated simulate_sustained(const std::function<Simulated(const device::Device&)>& run, const trace::Trace& trace,
                              device::Device& device) {
-    constexpr int kMostRuns = 3;
+    constexpr int kMostRuns = 12;  // each goes most of the way: work that memory bounds gives back little time
     const double highest = device.clocks.sm_mhz;
     double bytes = 0;
     for (std::size_t k = trace.warmup_kernels; k < trace.kernels.size(); ++k)

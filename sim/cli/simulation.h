@@ -49,7 +49,7 @@ chip::Energy energy_of(const Simulated& s, const device::Device& device);
 result::Power power_of(const Simulated& s, const device::Device& device);
 
 /// Simulates at the highest clock, up to `device`'s, that keeps the board under its limit: at a likely one first, then
-/// at what the power model says of that run, until the two agree within a step or three times. `device` is left at the
+/// at what the power model says of that run, until the two agree within a step. `device` is left at the
 /// clock of what is returned.
 Simulated simulate_sustained(const std::function<Simulated(const device::Device&)>& run, const trace::Trace& trace,
                              device::Device& device);

@@ -1,6 +1,7 @@
 // The verbs of the command line. Each is one file; each returns the exit status and throws Error.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -16,9 +17,9 @@ ConfigDirs find_configs();
 int run_verb(std::vector<std::string> arguments);
 int device_verb(std::vector<std::string> arguments);
 int correlate_verb(std::vector<std::string> arguments);
-/// `correlate --recording`: recorded tiles beside simulated ones.
+/// `correlate --recording`: recorded tiles beside simulated ones. `stand_ins`: of a product, the device to simulate.
 int compare_recordings(const std::vector<std::string>& files, const std::string& out,
-                       const std::vector<std::string>& sets);
+                       const std::vector<std::string>& sets, const std::map<std::string, std::string>& stand_ins);
 int calibrate_verb(std::vector<std::string> arguments);
 /// Microbenchmarks of a device, simulated beside published: `device probe D`.
 int probe_verb(const std::string& device, const std::vector<std::string>& overrides, const std::string& only,

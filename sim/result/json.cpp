@@ -2,6 +2,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/json_reader.h"
 #include "result/report.h"
 
 namespace memwall::result {
@@ -10,11 +11,10 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// Numbers that a person reads: eight significant digits; what is not finite would be no JSON.
+constexpr int kDigits = 8;
+
 double tidy(double value) {
-    if (value == 0 || !std::isfinite(value)) return 0;
-    const double scale = std::pow(10.0, 8 - std::ceil(std::log10(std::abs(value))));
-    return std::round(value * scale) / scale;
+    return rounded(value, kDigits);
 }
 
 /// Counts as integers, while they fit.
@@ -64,12 +64,8 @@ Json op_json(const OpResult& op) {
     return json;
 }
 
-/// The schedule of the kernel with the most FLOPs: for a single op, its own.
 Json schedule_json(const RunDescription& run) {
-    const KernelInfo* main = nullptr;
-    for (std::size_t k = run.first_counted; k < run.kernels.size(); ++k) {
-        if (main == nullptr || run.kernels[k].flops > main->flops) main = &run.kernels[k];
-    }
+    const KernelInfo* main = main_kernel(run);
     if (main == nullptr || main->stages == 0) return nullptr;
     return {{"kernel", main->name},
             {"tile", main->tile},

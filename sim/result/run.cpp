@@ -124,6 +124,14 @@ void check_limits(const RunDescription& run, const RunResult& result) {
 
 }  // namespace
 
+const KernelInfo* main_kernel(const RunDescription& run) {
+    const KernelInfo* main = nullptr;
+    for (std::size_t k = run.first_counted; k < run.kernels.size(); ++k) {
+        if (main == nullptr || run.kernels[k].flops > main->flops) main = &run.kernels[k];
+    }
+    return main;
+}
+
 RunResult analyse(const RunDescription& run, const Observations& seen) {
     if (seen.kernels.size() <= run.first_counted)
         throw ModelError("nothing to report: no kernel ran after the warm-up");

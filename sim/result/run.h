@@ -97,6 +97,9 @@ struct RunResult {
     std::vector<Loss> waterfall;  ///< adds up to time_us
 };
 
+/// The kernel with the most FLOPs, whose schedule stands for the run's: for a single op, its own. Null: no kernel.
+const KernelInfo* main_kernel(const RunDescription& run);
+
 /// Throws ModelError when a law is broken: a result beats its roofline, or the waterfall does not add up.
 RunResult analyse(const RunDescription& run, const Observations& seen);
 

@@ -29,7 +29,8 @@ std::string track_name(TimelineSpan::Track track, int lane) {
         case TimelineSpan::Track::cta:
             return fmt::format("CTA slot {}", lane);
         case TimelineSpan::Track::tma:
-            return fmt::format("loads, ring {} stage {}", lane / 16, lane % 16);
+            return fmt::format("loads, ring {} stage {}", lane / TimelineSpan::kLanesOfRing,
+                               lane % TimelineSpan::kLanesOfRing);
         case TimelineSpan::Track::tensor:
             return fmt::format("tensor core, warpgroup {}", lane);
         case TimelineSpan::Track::vector:

@@ -15,8 +15,8 @@ namespace memwall::validate {
 namespace {
 
 constexpr const char* kSchema = "memwall-bands/1";
-constexpr double kFarthest = 2.08;       // ln 8
-constexpr double kOtherProduct = 0.25;   // as if a size differed by a quarter
+constexpr double kFarthest = 2.08;      // ln 8
+constexpr double kOtherProduct = 0.25;  // as if a size differed by a quarter
 
 /// The contract's shorthands of `stream` are streams.
 std::map<std::string, std::string> canonical(const std::string& op, std::map<std::string, std::string> params,
@@ -44,14 +44,16 @@ std::string kind_of(const std::string& word) {
 
 /// Sizes that say how large the work is; all else must agree (or be absent from either).
 const std::set<std::string>& sizes() {
-    static const std::set<std::string> keys = {"m",     "n",    "k",     "batch",    "heads",   "kv_heads", "q",
-                                               "kv",    "rows", "cols",  "elements", "bytes",   "context",  "tokens",
-                                               "ctas",  "box_bytes", "in_flight", "threads_per_cta", "ctas_per_sm"};
+    static const std::set<std::string> keys = {
+        "m",    "n",         "k",         "batch",           "heads",      "kv_heads", "q",
+        "kv",   "rows",      "cols",      "elements",        "bytes",      "context",  "tokens",
+        "ctas", "box_bytes", "in_flight", "threads_per_cta", "ctas_per_sm"};
     return keys;
 }
 
 /// Nothing when the two are different work.
-std::optional<double> distance(const std::map<std::string, std::string>& a, const std::map<std::string, std::string>& b) {
+std::optional<double> distance(const std::map<std::string, std::string>& a,
+                               const std::map<std::string, std::string>& b) {
     double sum = 0;
     for (const auto& [key, value] : a) {
         const auto other = b.find(key);
@@ -78,10 +80,10 @@ std::string bands_json(const std::vector<Result>& results) {
         if (!r.compared() || in_cycles) continue;
         const double error = lower_is_better(r.record.metric) ? r.error_pct : 100 * (1 / (1 + r.error_pct / 100) - 1);
         nlohmann::ordered_json params = nlohmann::ordered_json::object();
-        const workload::OpSpec op = spec_of(r.record);
+        const workload::OpSpec op = workload::parse_op(r.simulation.op);
         for (const auto& [key, value] : op.params()) params[key] = value;
         records.push_back({{"id", r.record.id},
-                           {"device", device_for(r.record.device)},
+                           {"device", r.simulation.device},
                            {"op", r.record.op},
                            {"params", std::move(params)},
                            {"time_error_pct", std::round(error * 100) / 100}});
@@ -95,8 +97,8 @@ std::vector<BandRecord> read_bands(const std::string& path) {
     if (root.string("schema") != kSchema) root.at("schema").fail(kSchema);
     std::vector<BandRecord> records;
     for (const JsonReader& json : root.at("records").elements()) {
-        BandRecord r{json.string("id"), json.string("device"), json.string("op"), {},
-                     json.number("time_error_pct", -100, 1e6)};
+        BandRecord r{
+            json.string("id"), json.string("device"), json.string("op"), {}, json.number("time_error_pct", -100, 1e6)};
         const JsonReader params = json.at("params");
         for (const std::string& key : params.keys()) r.params[key] = params.string(key);
         records.push_back(std::move(r));

@@ -10,14 +10,6 @@ namespace memwall::validate {
 
 namespace {
 
-double number(const Record& r, const char* key, double otherwise = 0) {
-    const std::string* text = r.find(key);
-    if (text == nullptr) return otherwise;
-    char* end = nullptr;
-    const double value = std::strtod(text->c_str(), &end);
-    return *end == '\0' ? value : otherwise;
-}
-
 double l2_bytes(const device::Device& d) {
     return static_cast<double>(d.l2.slices) * d.l2.slice_bytes;
 }
@@ -33,15 +25,15 @@ bool chase(const Record& r, const device::Device& d, bool tma, double low, doubl
     const std::string* access = r.find("access");
     const bool is_tma = access != nullptr && *access == "tma";
     if (is_tma != tma || (access != nullptr && !is_tma && *access != "ld")) return false;
-    const double bytes = number(r, "bytes"), l2 = l2_bytes(d);
+    const double bytes = r.number("bytes"), l2 = l2_bytes(d);
     return bytes >= low * l2 && bytes <= high * l2;
 }
 
 /// A stream over a resident set that all SMs read, or write, at full occupancy.
 bool resident(const Record& r, const device::Device& d, double reads, double writes) {
-    const double bytes = number(r, "bytes");
-    return r.op == "stream" && r.metric == "gbps" && r.warm && number(r, "reads") == reads &&
-           number(r, "writes") == writes && number(r, "threads_per_cta", 1024) >= 1024 && bytes >= 4e6 &&
+    const double bytes = r.number("bytes");
+    return r.op == "stream" && r.metric == "gbps" && r.warm && r.number("reads") == reads &&
+           r.number("writes") == writes && r.number("threads_per_cta", 1024) >= 1024 && bytes >= 4e6 &&
            bytes <= 0.4 * l2_bytes(d) && r.find("sms") == nullptr;
 }
 
@@ -51,8 +43,8 @@ bool launch(const Record& r, const char* runtime) {
 
 /// One element a thread, few threads: the rate is that of CTAs coming and going.
 bool turnover(const Record& r) {
-    return r.op == "stream" && r.metric == "gbps" && !r.warm && number(r, "reads") == 1 && number(r, "writes") == 0 &&
-           number(r, "threads_per_cta", 1024) <= 128;
+    return r.op == "stream" && r.metric == "gbps" && !r.warm && r.number("reads") == 1 && r.number("writes") == 0 &&
+           r.number("threads_per_cta", 1024) <= 128;
 }
 
 }  // namespace

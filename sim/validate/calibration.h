@@ -14,8 +14,8 @@ namespace memwall::validate {
 
 /// A part whose number shows in some microbenchmarks and, once the causes before it are right, in these alone.
 struct Cause {
-    std::string what;                                                     ///< "L2 hit in the own half"
-    std::string pointer;                                                  ///< of the device description
+    std::string what;                                                    ///< "L2 hit in the own half"
+    std::string pointer;                                                 ///< of the device description
     std::function<bool(const Record&, const device::Device&)> shows_in;  ///< of records of this device
 };
 

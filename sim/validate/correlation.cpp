@@ -6,17 +6,11 @@
 #include <cmath>
 #include <numeric>
 
+#include "validate/statistics.h"
+
 namespace memwall::validate {
 
 namespace {
-
-double number(const Record& r, const char* key, double otherwise = 0) {
-    const std::string* text = r.find(key);
-    if (text == nullptr) return otherwise;
-    char* end = nullptr;
-    const double value = std::strtod(text->c_str(), &end);
-    return *end == '\0' ? value : otherwise;
-}
 
 double bytes_per_element(const Record& r) {
     const std::string* dtype = r.find("dtype");
@@ -31,7 +25,7 @@ std::string micro_family(const Record& r) {
     if (r.op == "wgmma") return "wgmma";
     if (r.op == "launch") return "launch";
     if (r.op == "tma_read") return "bulk loads";
-    if (r.op == "stream" || r.op == "read" || r.op == "write" || r.op == "copy") {
+    if (is_stream(r.op)) {
         if (r.timing == Timing::event_with_launch) return "streams, launch included";
         return r.warm ? "streams, resident or partly" : "streams from memory";
     }
@@ -40,17 +34,17 @@ std::string micro_family(const Record& r) {
 
 std::string kernel_family(const Record& r) {
     if (r.op == "gemm") {
-        const double m = number(r, "m");
+        const double m = r.number("m");
         return m <= 64 ? "gemm, m <= 64" : m < 1024 ? "gemm, m 65 to 1023" : "gemm, m >= 1024";
     }
     if (r.op == "attention_decode") {
-        const double kv = 2 * number(r, "batch") * number(r, "kv") * number(r, "kv_heads") * number(r, "head_dim") *
-                          bytes_per_element(r);
+        const double kv =
+            2 * r.number("batch") * r.number("kv") * r.number("kv_heads") * r.number("head_dim") * bytes_per_element(r);
         return kv > 60e6 ? "decode attention, KV > 60 MB" : "decode attention, KV <= 60 MB";
     }
     if (r.op == "attention_prefill")
-        return number(r, "q") >= 2000 ? "prefill attention, 2k tokens and more" : "prefill attention, under 2k tokens";
-    if (r.op == "rmsnorm" || r.op == "softmax" || r.op == "elementwise" || r.op == "copy" || r.op == "stream")
+        return r.number("q") >= 2000 ? "prefill attention, 2k tokens and more" : "prefill attention, under 2k tokens";
+    if (r.op == "rmsnorm" || r.op == "softmax" || r.op == "elementwise" || is_stream(r.op))
         return r.timing == Timing::profiler ? "memory-bound kernels, to whole microseconds" : "memory-bound kernels";
     return r.op;
 }
@@ -72,13 +66,6 @@ double cost(const Record& r, double value) {
 
 double error_of(double simulated, double measured) {
     return 100 * (simulated - measured) / measured;
-}
-
-double percentile(const std::vector<double>& sorted, double fraction) {
-    const double at = fraction * static_cast<double>(sorted.size() - 1);
-    const auto low = static_cast<std::size_t>(at);
-    const std::size_t high = std::min(low + 1, sorted.size() - 1);
-    return sorted[low] + (at - static_cast<double>(low)) * (sorted[high] - sorted[low]);
 }
 
 double pearson(const std::vector<std::pair<double, double>>& points) {

@@ -60,9 +60,7 @@ void shorten(Params& params, std::string& note) {
 
 /// Passes over a resident set, so many that the first ones do not count.
 void repeat(Params& params) {
-    const std::string* passes = value_in(params, "passes");
     const std::int64_t bytes = whole(*value_in(params, "bytes"), "bytes");
-    if (passes == nullptr || whole(*passes, "passes") < 2) return;
     const std::int64_t enough = (std::int64_t{256} << 20) / std::max<std::int64_t>(1, bytes);
     put(params, "passes", std::to_string(std::clamp<std::int64_t>(enough, 3, 256)));
 }
@@ -104,13 +102,11 @@ Figure chase_of_case(Params& params) {
     refuse(fmt::format("a chase over \"{}\", which is no place that memwall can aim at", place));
 }
 
-/// L1 and shared memory of the SM are 256 KiB: a loop over less by plain loads is served there.
-constexpr std::int64_t kL1Bytes = 256 << 10;
-
-void adapt_chase(Params& params) {
+/// A loop by plain loads over less than the SM's L1 is served there.
+void adapt_chase(Params& params, std::int64_t l1_bytes) {
     const std::string* access = value_in(params, "access");
     if (access != nullptr && *access != "ld") return;
-    if (whole(*value_in(params, "bytes"), "bytes") < kL1Bytes) put(params, "access", "l1");
+    if (whole(*value_in(params, "bytes"), "bytes") < l1_bytes) put(params, "access", "l1");
 }
 
 void adapt_wgmma(Params& params) {
@@ -134,17 +130,13 @@ void adapt_model(Params& params) {
     if (value_in(params, "dtype") == nullptr) put(params, "dtype", "bf16");
 }
 
-bool is_stream(const std::string& op) {
-    return op == "stream" || op == "read" || op == "write" || op == "copy";
-}
-
-/// A resident set that is read again and again by one launch, as against launch after launch with an element a thread
-/// (those name their CTAs per SM): there the CTAs' coming and going is part of what is measured.
+/// A resident set over which one launch makes several passes, as against one that earlier launches left there: then the
+/// CTAs' coming and going is part of what is measured.
 bool in_one_launch(const Record& r) {
-    return r.warm && is_stream(r.op) && r.find("ctas_per_sm") == nullptr;
+    return r.warm && is_stream(r.op) && r.number("passes") >= 2;
 }
 
-OpSpec adapted(const Record& r, Figure& figure, std::string& note) {
+OpSpec adapted(const Record& r, std::int64_t l1_bytes, Figure& figure, std::string& note) {
     Params params = r.params;
     std::string op = r.op;
     if (op == "dsmem_chase") {
@@ -157,12 +149,11 @@ OpSpec adapted(const Record& r, Figure& figure, std::string& note) {
             figure = chase_of_case(params);
         } else {
             if (value_in(params, "bytes") == nullptr) refuse("a chase that names no bytes");
-            adapt_chase(params);
+            adapt_chase(params, l1_bytes);
             stride_of_chase(params);
         }
     } else if (is_stream(op)) {
         if (value_in(params, "bytes") == nullptr) refuse("a stream that names no bytes");
-        if (r.warm && !in_one_launch(r)) drop(params, "passes");
         if (in_one_launch(r)) repeat(params);
         shorten(params, note);
     } else if (op == "tma_read") {
@@ -220,25 +211,11 @@ Figure figure_of(const Record& r) {
 }  // namespace
 
 std::string device_for(const std::string& product) {
-    constexpr std::array<std::pair<const char*, const char*>, 6> kKnown = {{{"h100-sxm5", "h100-sxm5"},
-                                                                            {"h800-sxm5", "h100-sxm5"},
-                                                                            {"h100-pcie", "h100-pcie"},
-                                                                            {"h800-pcie", "h100-pcie"},
-                                                                            {"h200-sxm", "h200-sxm"},
-                                                                            {"gh200-96gb", "gh200-96gb"}}};
-    for (const auto& [name, device] : kKnown) {
-        if (product == name) return device;
-    }
-    return "";
+    if (product == "h800-sxm5") return "h100-sxm5";
+    return product == "h800-pcie" ? "h100-pcie" : product;
 }
 
-OpSpec spec_of(const Record& record) {
-    Figure figure{};
-    std::string note;
-    return adapted(record, figure, note);
-}
-
-Expressed express(const Record& r, const device::LaunchParams& launch) {
+Expressed express(const Record& r, const device::Device& device) {
     if (!r.failure.empty()) refuse(r.failure);
     if (!(r.value > 0)) refuse("a measured value of zero has no relative error");
     const auto ops = workload::op_names();
@@ -246,11 +223,11 @@ Expressed express(const Record& r, const device::LaunchParams& launch) {
         refuse(fmt::format("\"{}\" is an experiment of its own, not an operation that memwall simulates", r.op));
     Figure figure = figure_of(r);
     std::string note;
-    OpSpec op = adapted(r, figure, note);
+    OpSpec op = adapted(r, device.sm.l1_bytes, figure, note);
     Expressed e{std::move(op), wish_of(r), figure, 0, false, false, note};
     e.warm = r.warm && !in_one_launch(r);  // passes inside a launch warm up by themselves
-    if (r.timing == Timing::graph_node) e.added_us = launch.graph_gap_us;
-    if (r.timing == Timing::event_with_launch) e.added_us = launch.first_launch_us;
+    if (r.timing == Timing::graph_node) e.added_us = device.launch.graph_gap_us;
+    if (r.timing == Timing::event_with_launch) e.added_us = device.launch.first_launch_us;
     const std::string* data = r.find("data");
     e.at_full_clock = e.op.op() == "pointer_chase" || e.op.op() == "dsmem_chase" || e.op.op() == "launch" ||
                       (data != nullptr && *data == "zeros");

@@ -36,15 +36,11 @@ struct Expressed {
     std::string note;            ///< how the simulated operation differs from the measured one
 };
 
-/// The product's own name, or that of a configuration of the same chip and memory: H800 SXM5 differs from H100 SXM5 in
-/// NVLink and fp64 only. Empty: none.
+/// Name of the device description for a product: its own, but an H800, which differs from the H100 in NVLink and fp64
+/// only, is simulated as one.
 std::string device_for(const std::string& product);
 
-/// Throws InputError with the reason when the record cannot be simulated. `launch`: of the device's description.
-Expressed express(const Record& record, const device::LaunchParams& launch);
-
-/// The record's operation without what only its source needs (which pair of a cluster, an accumulator's type): what
-/// memwall's operation table knows. Throws InputError.
-workload::OpSpec spec_of(const Record& record);
+/// Throws InputError with the reason when the record cannot be simulated on the device that stands for its product.
+Expressed express(const Record& record, const device::Device& device);
 
 }  // namespace memwall::validate

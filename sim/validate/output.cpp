@@ -2,9 +2,9 @@
 
 #include <fmt/core.h>
 
-#include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/json_reader.h"
 #include "validate/correlation.h"
 #include "validate/json.h"
 
@@ -15,9 +15,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 double tidy(double value, int digits = 6) {
-    if (value == 0 || !std::isfinite(value)) return 0;
-    const double scale = std::pow(10.0, digits - std::ceil(std::log10(std::abs(value))));
-    return std::round(value * scale) / scale;
+    return rounded(value, digits);
 }
 
 Json stats_json(const ErrorStats& s) {

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <set>
 
@@ -52,15 +53,6 @@ std::string text_of(const nlohmann::json& value) {
     return value.dump();
 }
 
-std::vector<std::pair<std::string, std::string>> pairs_of(const JsonReader& object) {
-    if (!object.json().is_object()) object.fail("an object of parameters");
-    std::vector<std::pair<std::string, std::string>> pairs;
-    for (const auto& [key, value] : object.json().items()) {
-        if (!value.is_null()) pairs.emplace_back(key, text_of(value));
-    }
-    return pairs;
-}
-
 Record record_of(const JsonReader& json, const std::string& source) {
     Record r;
     r.id = json.string("id");
@@ -94,11 +86,32 @@ Record record_of(const JsonReader& json, const std::string& source) {
 
 }  // namespace
 
+std::vector<std::pair<std::string, std::string>> pairs_of(const JsonReader& object) {
+    if (!object.json().is_object()) object.fail("an object of parameters");
+    std::vector<std::pair<std::string, std::string>> pairs;
+    for (const auto& [key, value] : object.json().items()) {
+        if (!value.is_null()) pairs.emplace_back(key, text_of(value));
+    }
+    return pairs;
+}
+
 const std::string* Record::find(const std::string& key) const {
     for (const auto& [name, text] : params) {
         if (name == key) return &text;
     }
     return nullptr;
+}
+
+double Record::number(const std::string& key, double otherwise) const {
+    const std::string* text = find(key);
+    if (text == nullptr) return otherwise;
+    char* end = nullptr;
+    const double read = std::strtod(text->c_str(), &end);
+    return !text->empty() && *end == '\0' ? read : otherwise;
+}
+
+bool is_stream(const std::string& op) {
+    return op == "stream" || op == "read" || op == "write" || op == "copy";
 }
 
 std::vector<Record> read_records(const std::string& path) {

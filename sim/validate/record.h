@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/json_reader.h"
+
 namespace memwall::validate {
 
 /// What a measured value contains beside the kernel's own time.
@@ -36,7 +38,15 @@ struct Record {
     std::string failure;  ///< why there is no value: the measurement itself failed
 
     [[nodiscard]] const std::string* find(const std::string& key) const;
+    /// A parameter that is a number; `otherwise` when it is absent or a word.
+    [[nodiscard]] double number(const std::string& key, double otherwise = 0) const;
 };
+
+/// `stream` and its shorthands.
+bool is_stream(const std::string& op);
+
+/// The members of an object of parameters as text: a boolean as 1 or 0, a list of whole numbers as a tile (128x256x64).
+std::vector<std::pair<std::string, std::string>> pairs_of(const JsonReader& object);
 
 /// Reads the records of a file; those of a measuring run that failed have no value and say why. Throws InputError with
 /// file and JSON pointer: wrong schema, a missing field, an id that stands twice, a value that is not positive.

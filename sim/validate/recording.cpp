@@ -3,12 +3,15 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <tuple>
 
 #include "base/error.h"
 #include "base/json_reader.h"
+#include "validate/statistics.h"
 
 namespace memwall::validate {
 
@@ -17,20 +20,6 @@ namespace {
 constexpr std::size_t kColumns = 8;
 const std::array<const char*, kColumns> kNames = {"sm",          "cta",         "item",          "step",
                                                   "load_issued", "load_landed", "compute_begun", "compute_done"};
-
-std::vector<std::pair<std::string, std::string>> pairs_of(const nlohmann::json& object) {
-    std::vector<std::pair<std::string, std::string>> pairs;
-    for (const auto& [key, value] : object.items()) {
-        std::string text = value.is_string() ? value.get<std::string>() : value.dump();
-        if (value.is_boolean()) text = value.get<bool>() ? "1" : "0";
-        if (value.is_array()) {
-            text.clear();
-            for (const auto& item : value) text += (text.empty() ? "" : "x") + item.dump();
-        }
-        pairs.emplace_back(key, text);
-    }
-    return pairs;
-}
 
 Tile tile_of(const JsonReader& row) {
     const auto values = row.elements();
@@ -47,18 +36,14 @@ Tile tile_of(const JsonReader& row) {
             v[7]};
 }
 
-Distribution distribution_of(std::vector<double> values) {
+Distribution distribution_of(const std::vector<double>& values) {
     Distribution d;
     d.n = values.size();
     if (values.empty()) return d;
-    std::sort(values.begin(), values.end());
     d.mean = std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
-    const auto at = [&](double share) {
-        return values[static_cast<std::size_t>(share * static_cast<double>(values.size() - 1) + 0.5)];
-    };
-    d.p10 = at(0.1);
-    d.p50 = at(0.5);
-    d.p90 = at(0.9);
+    d.p10 = percentile(values, 0.1);
+    d.p50 = percentile(values, 0.5);
+    d.p90 = percentile(values, 0.9);
     return d;
 }
 
@@ -127,8 +112,8 @@ std::vector<RecordedKernel> read_recording(const std::string& path) {
         k.work.device = recording.string("device");
         k.work.kind = "kernel";
         k.work.op = json.string("op");
-        k.work.params = pairs_of(json.at("params").json());
-        k.work.schedule = pairs_of(json.at("schedule").json());
+        k.work.params = pairs_of(json.at("params"));
+        k.work.schedule = pairs_of(json.at("schedule"));
         k.work.metric = "time_us";
         k.work.value = json.number("time_us", 0, 1e12);
         k.recorded_time_us = json.number("recorded_time_us", 0, 1e12);
@@ -139,49 +124,53 @@ std::vector<RecordedKernel> read_recording(const std::string& path) {
 }
 
 std::vector<Tile> simulated_tiles(const Observations& seen) {
-    // A GEMM step needs one stage; attention's consumer takes from several rings: the first ring's loads are matched.
-    constexpr int kLanesOfRing = 16;
-    std::map<int, std::vector<const TimelineSpan*>> loads, products;
-    for (const TimelineSpan& s : seen.timeline) {
-        if (s.track == TimelineSpan::Track::tma && s.lane < kLanesOfRing) loads[s.sm].push_back(&s);
-        if (s.track == TimelineSpan::Track::tensor && s.lane == 0) products[s.sm].push_back(&s);
-    }
-    std::vector<Tile> tiles;
-    const auto earlier = [](const TimelineSpan* a, const TimelineSpan* b) { return a->begin < b->begin; };
-    for (auto& [sm, of_sm] : loads) {
-        auto& uses = products[sm];
-        std::stable_sort(of_sm.begin(), of_sm.end(), earlier);
-        std::stable_sort(uses.begin(), uses.end(), earlier);
-        for (std::size_t i = 0; i < std::min(of_sm.size(), uses.size()); ++i) {
-            tiles.push_back({sm, 0, of_sm[i]->tile[0], static_cast<int>(i), of_sm[i]->begin.ns(), of_sm[i]->end.ns(),
-                             uses[i]->begin.ns(), uses[i]->end.ns()});
+    // A step's operands lie in the first ring, or in the first two (keys and values, of which the values are used
+    // last). What a second ring holds for a whole work item, such as queries, is filled less often and belongs to no
+    // step.
+    std::map<std::tuple<int, int, Ps>, std::array<int, 2>> fills;
+    for (const TileObservation& t : seen.tiles)
+        if (t.ring < 2) ++fills[std::tuple(t.sm, t.slot, t.cta_began)][static_cast<std::size_t>(t.ring)];
+    const auto of_steps = [&](const TileObservation& t) {
+        const auto& [first, second] = fills[std::tuple(t.sm, t.slot, t.cta_began)];
+        return first == second;
+    };
+    std::map<std::tuple<int, int, Ps, std::int64_t>, Tile> steps;
+    for (const bool first : {true, false}) {
+        for (const TileObservation& t : seen.tiles) {
+            const auto key = std::tuple(t.sm, t.slot, t.cta_began, t.use);
+            if (first && t.ring == 0) {
+                steps[key] = {t.sm,          0,           t.tile[0],   static_cast<int>(t.use),
+                              t.issued.ns(), t.seen.ns(), t.seen.ns(), t.done.ns()};
+            } else if (!first && t.ring == 1 && of_steps(t)) {
+                if (const auto step = steps.find(key); step != steps.end()) step->second.compute_done = t.done.ns();
+            }
         }
     }
-    double first = 0;
-    for (const Tile& t : tiles) first = &t == tiles.data() ? t.load_issued : std::min(first, t.load_issued);
+    std::vector<Tile> tiles;
+    double origin = std::numeric_limits<double>::infinity();
+    for (const auto& [key, tile] : steps) {
+        tiles.push_back(tile);
+        origin = std::min(origin, tile.load_issued);
+    }
     for (Tile& t : tiles) {
-        t.load_issued -= first;
-        t.load_landed -= first;
-        t.compute_begun -= first;
-        t.compute_done -= first;
+        for (double* at : {&t.load_issued, &t.load_landed, &t.compute_begun, &t.compute_done}) *at -= origin;
     }
     return tiles;
 }
 
 TileStatistics statistics_of(const std::vector<Tile>& tiles) {
-    std::vector<double> latency, compute, use, skew;
+    std::vector<double> latency, compute, skew;
     std::map<int, double> begins;
     for (const Tile& t : tiles) {
         latency.push_back(t.load_landed - t.load_issued);
         compute.push_back(t.compute_done - t.compute_begun);
-        use.push_back(t.compute_begun - t.load_landed);
         const auto [at, first] = begins.emplace(t.sm, t.load_issued);
         if (!first) at->second = std::min(at->second, t.load_issued);
     }
     double earliest = begins.empty() ? 0 : begins.begin()->second;
     for (const auto& [sm, begin] : begins) earliest = std::min(earliest, begin);
     for (const auto& [sm, begin] : begins) skew.push_back(begin - earliest);
-    return {distribution_of(latency), distribution_of(compute), distribution_of(skew), distribution_of(use)};
+    return {distribution_of(latency), distribution_of(compute), distribution_of(skew)};
 }
 
 std::string tiles_markdown(const RecordedKernel& recorded, const TileStatistics& measured,
@@ -196,8 +185,7 @@ std::string tiles_markdown(const RecordedKernel& recorded, const TileStatistics&
         text +=
             fmt::format("| | simulated | {} | {:.0f} | {:.0f} | {:.0f} | {:.0f} |\n", s.n, s.mean, s.p10, s.p50, s.p90);
     };
-    rows("load, ordered to landed", measured.load_latency, simulated.load_latency);
-    rows("landed to used", measured.first_use, simulated.first_use);
+    rows("load, from order until its consumer sees it", measured.load_latency, simulated.load_latency);
     rows("compute", measured.compute_time, simulated.compute_time);
     rows("an SM's first load after the chip's", measured.start_skew, simulated.start_skew);
     return text + "\n";

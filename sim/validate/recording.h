@@ -28,8 +28,8 @@ struct RecordedKernel {
 /// Reads a memwall-trace/1 recording (its `recording` and `kernels` members). Throws InputError.
 std::vector<RecordedKernel> read_recording(const std::string& path);
 
-/// The same of a simulated run, from the timeline of all SMs: the loads of a ring's stage and the first warpgroup's
-/// products, matched in order within each CTA slot's SM. Tiles without a product are left out.
+/// The same of a simulated run, of the SMs that were watched, told as the recorder tells it: a load has landed when the
+/// first consumer's wait for it returns, and its step is done when that consumer gives back the last of its operands.
 std::vector<Tile> simulated_tiles(const Observations& seen);
 
 /// Of one quantity, in nanoseconds.
@@ -38,10 +38,9 @@ struct Distribution {
     double mean = 0, p10 = 0, p50 = 0, p90 = 0;
 };
 struct TileStatistics {
-    Distribution load_latency;  ///< landed less issued
+    Distribution load_latency;  ///< landed less issued: a load that is early waits for its consumer
     Distribution compute_time;  ///< done less begun
     Distribution start_skew;    ///< an SM's first load less the chip's first
-    Distribution first_use;     ///< compute begun less landed: how long data wait for their consumer
 };
 TileStatistics statistics_of(const std::vector<Tile>& tiles);
 

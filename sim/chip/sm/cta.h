@@ -44,6 +44,7 @@ struct Stage {
     bool committed = false;
     // For the timeline alone, of watched SMs.
     std::int64_t issued_ps = 0;  ///< when the first of its loads was ordered
+    std::int64_t seen_ps = 0;    ///< when the first consumer's wait returned
     std::array<int, 4> tile{};   ///< whose
 };
 

@@ -277,11 +277,10 @@ void Sm::stage_full(Cta& cta, int slot, int ring_index, Stage& stage, std::int64
     stage.full_generation = stage.generation;
     stage.full_ps = at_ps;
     if (watched() && stage.expected > 0) {
-        constexpr int kLanesOfRing = 16;
         const auto index = &stage - cta.rings[static_cast<std::size_t>(ring_index)].stage.data();
         bench_.timeline->push_back({index_, TimelineSpan::Track::tma,
-                                    ring_index * kLanesOfRing + static_cast<int>(index), cta.kernel, stage.tile,
-                                    Ps{stage.issued_ps}, Ps{at_ps}});
+                                    ring_index * TimelineSpan::kLanesOfRing + static_cast<int>(index), cta.kernel,
+                                    stage.tile, Ps{stage.issued_ps}, Ps{at_ps}});
     }
     if (data_seen_ != cta.kernel + 1) {
         data_seen_ = cta.kernel + 1;
@@ -300,7 +299,7 @@ void Sm::stage_full(Cta& cta, int slot, int ring_index, Stage& stage, std::int64
 Sm::Outcome Sm::wait_full(Cta& cta, RoleState& role, int ring_index, std::int64_t& now) {
     RingState& ring = cta.rings[static_cast<std::size_t>(ring_index)];
     Cursor& cursor = role.cursor[static_cast<std::size_t>(ring_index)];
-    const Stage& stage = ring.stage[static_cast<std::size_t>(cursor.consumed % ring.stages)];
+    Stage& stage = ring.stage[static_cast<std::size_t>(cursor.consumed % ring.stages)];
     if (stage.full_generation != cursor.consumed) {
         role.wait_ring = static_cast<std::uint8_t>(ring_index);
         return block(role, Wait::full, now);
@@ -312,6 +311,7 @@ Sm::Outcome Sm::wait_full(Cta& cta, RoleState& role, int ring_index, std::int64_
         now += cycles(device_.sm.barrier_wait_cycles);
     if (role.instance == 0)
         counters_.life.smem_wait += static_cast<double>(now - stage.full_ps) * static_cast<double>(stage.expected);
+    if (role.instance == 0 && watched()) stage.seen_ps = now;
     return Outcome::next;
 }
 
@@ -322,6 +322,10 @@ void Sm::release(Cta& cta, int slot, RoleState& role, int ring_index, std::int64
     const Stage& state = ring.stage[static_cast<std::size_t>(stage)];
     if (role.instance == 0)
         counters_.life.compute += static_cast<double>(now - state.full_ps) * static_cast<double>(state.expected);
+    if (role.instance == 0 && watched()) {
+        bench_.tiles->push_back({index_, slot, ring_index, Ps{cta.began_ps}, cursor.released - 1, state.tile,
+                                 Ps{state.issued_ps}, Ps{state.full_ps}, Ps{state.seen_ps}, Ps{now}});
+    }
     const auto at = now + cycles(device_.sm.barrier_arrive_cycles);
     if (program(cta).ring_group[static_cast<std::size_t>(ring_index)] > 1) {
         const ClusterRecord& cluster = bench_.clusters[cta.cluster];

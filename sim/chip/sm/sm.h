@@ -29,6 +29,7 @@ struct Workbench {
     std::vector<Program> programs;
     Pool<ClusterRecord> clusters{1 << 10};
     std::vector<TimelineSpan>* timeline = nullptr;  ///< null: nobody watches
+    std::vector<TileObservation>* tiles = nullptr;  ///< beside it
     std::vector<bool> watched;                      ///< by SM
     ChaseObservation chase;
     std::vector<double> chase_samples;  ///< cycles

@@ -28,8 +28,8 @@ protected:
     static json chase(const std::string& id, const std::string& kind, const std::vector<std::string>& sets) {
         const cli::ConfigDirs configs = cli::find_configs();
         const auto device = device::load_device("h100-pcie", configs.devices, sets);
-        const auto s = cli::simulate_op(workload::parse_op("pointer_chase bytes=3145728 stride=1024"), {}, device,
-                                        configs);
+        const auto s =
+            cli::simulate_op(workload::parse_op("pointer_chase bytes=3145728 stride=1024"), {}, device, configs);
         return {{"id", id},
                 {"device", "h800-pcie"},
                 {"kind", kind},
@@ -46,8 +46,8 @@ protected:
     }
     [[nodiscard]] std::string out() const { return (folder_ / "mine.json").string(); }
     int run(const std::string& options) const {
-        const std::string line = std::string(MEMWALL_BINARY) + " calibrate " + options + " > " +
-                                 (folder_ / "said").string() + " 2>&1";
+        const std::string line =
+            std::string(MEMWALL_BINARY) + " calibrate " + options + " > " + (folder_ / "said").string() + " 2>&1";
         const int status = std::system(line.c_str());
         return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     }
@@ -57,7 +57,8 @@ protected:
 
 TEST_F(Calibrate, FindsTheNumberThatTheMeasuredChipHad) {
     // A kernel's record that would pull the other way is not looked at.
-    const std::string file = reference({chase("hit", "micro", {"/l2/hit_ns=41"}), chase("not", "kernel", {"/l2/hit_ns=9"})});
+    const std::string file =
+        reference({chase("hit", "micro", {"/l2/hit_ns=41"}), chase("not", "kernel", {"/l2/hit_ns=9"})});
     ASSERT_EQ(run("--device h100-pcie --reference " + file + " --out " + out()), 0);
     const auto dirs = cli::find_configs().devices;
     const auto fitted = device::read_description(out(), dirs, {});

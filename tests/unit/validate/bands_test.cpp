@@ -20,8 +20,7 @@ BandRecord gemm(const std::string& id, const std::string& m, const std::string& 
 TEST(Bands, NearestFirstAndNothingFar) {
     const std::vector<BandRecord> records = {gemm("far", "8192"), gemm("near", "120"), gemm("exact", "128"),
                                              gemm("eight", "128", "fp8"), gemm("other", "128", "bf16", "h200-sxm")};
-    const auto near =
-        neighbours_of(records, workload::parse_op("gemm m=128 n=4096 k=4096 dtype=fp16"), "h100-sxm5");
+    const auto near = neighbours_of(records, workload::parse_op("gemm m=128 n=4096 k=4096 dtype=fp16"), "h100-sxm5");
     ASSERT_EQ(near.size(), 3U);
     EXPECT_EQ(near[0].id, "exact");
     EXPECT_EQ(near[0].distance, 0);
@@ -36,8 +35,11 @@ TEST(Bands, AReadIsAStreamThatWritesNothing) {
     const std::vector<BandRecord> records = {
         {"read", "h100-sxm5", "stream", {{"bytes", "1073741824"}, {"reads", "1"}, {"writes", "0"}}, 1},
         {"copy", "h100-sxm5", "stream", {{"bytes", "1073741824"}, {"reads", "1"}, {"writes", "1"}}, 1},
-        {"resident", "h100-sxm5", "stream",
-         {{"bytes", "1073741824"}, {"reads", "1"}, {"writes", "0"}, {"passes", "4"}}, 1}};
+        {"resident",
+         "h100-sxm5",
+         "stream",
+         {{"bytes", "1073741824"}, {"reads", "1"}, {"writes", "0"}, {"passes", "4"}},
+         1}};
     const auto near = neighbours_of(records, workload::parse_op("read bytes=1073741824 passes=1"), "h100-sxm5");
     ASSERT_EQ(near.size(), 1U);
     EXPECT_EQ(near[0].id, "read");
@@ -53,6 +55,8 @@ TEST(Bands, SurviveTheFileAndTurnRatesIntoTimes) {
     r.metric = "tflops";
     r.value = 100;
     Simulation s;
+    s.device = "h100-sxm5";
+    s.op = "gemm m=64 n=64 k=64 dtype=bf16";
     s.simulated = 125;  // a quarter faster: a fifth less time
     const auto path = std::filesystem::temp_directory_path() / "memwall-bands.json";
     std::ofstream(path) << bands_json(compare({r}, {s}));

@@ -9,6 +9,10 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "chip/chip.h"
+#include "cli/verbs.h"
+#include "device/reader.h"
+#include "workload/workload.h"
 
 namespace {
 
@@ -39,9 +43,8 @@ TEST(Recording, StatisticsAreThoseOfItsTiles) {
     EXPECT_DOUBLE_EQ(s.load_latency.mean, 200);
     EXPECT_DOUBLE_EQ(s.load_latency.p50, 200);
     EXPECT_DOUBLE_EQ(s.compute_time.p50, 60);
-    EXPECT_DOUBLE_EQ(s.first_use.mean, 10);
     EXPECT_EQ(s.start_skew.n, 2U);
-    EXPECT_DOUBLE_EQ(s.start_skew.p90, 30);
+    EXPECT_DOUBLE_EQ(s.start_skew.mean, 15);
 }
 
 TEST(Recording, RefusesWhatIsNone) {
@@ -49,35 +52,69 @@ TEST(Recording, RefusesWhatIsNone) {
     EXPECT_THROW(read_recording(written("[]", "us")), InputError);
 }
 
-/// An SM that loads a stage every 100 ns, 500 ns each, and computes 80 ns as soon as it may.
-Observations synthetic() {
+/// Two SMs that load a step every 100 ns, 500 ns each, and work 80 ns on it; with `values`, on a second ring 50 ns
+/// more.
+Observations synthetic(bool values) {
     Observations seen;
     for (int sm = 0; sm < 2; ++sm) {
-        double free = 0;
         for (int i = 0; i < 10; ++i) {
-            const double issued = 1000 + 50 * sm + 100 * i, landed = issued + 500, begun = std::max(landed, free);
-            free = begun + 80;
-            seen.timeline.push_back({sm, TimelineSpan::Track::tma, i % 4, 0, {}, from_ns(issued), from_ns(landed)});
-            seen.timeline.push_back({sm, TimelineSpan::Track::tensor, 0, 0, {}, from_ns(begun), from_ns(free)});
-            seen.timeline.push_back({sm, TimelineSpan::Track::tensor, 1, 0, {}, from_ns(begun), from_ns(free)});
+            const double issued = 1000 + 50 * sm + 100 * i, there = issued + 500;
+            seen.tiles.push_back(
+                {sm, 0, 0, Ps{0}, i, {}, from_ns(issued), from_ns(there), from_ns(there), from_ns(there + 80)});
+            if (values)
+                seen.tiles.push_back({sm,
+                                      0,
+                                      1,
+                                      Ps{0},
+                                      i,
+                                      {},
+                                      from_ns(issued),
+                                      from_ns(there),
+                                      from_ns(there + 80),
+                                      from_ns(there + 130)});
+            // What is held for the whole item is no step's.
+            if (i == 0) seen.tiles.push_back({sm, 0, 2, Ps{0}, 0, {}, Ps{0}, Ps{0}, Ps{0}, from_ns(9000)});
         }
     }
     return seen;
 }
 
 TEST(Recording, ASimulatedRunGivesItsOwnNumbersBack) {
-    const auto tiles = simulated_tiles(synthetic());
-    ASSERT_EQ(tiles.size(), 20U);
-    const TileStatistics s = statistics_of(tiles);
-    EXPECT_DOUBLE_EQ(s.load_latency.p10, 500);
-    EXPECT_DOUBLE_EQ(s.load_latency.p90, 500);
-    EXPECT_DOUBLE_EQ(s.compute_time.mean, 80);
-    EXPECT_DOUBLE_EQ(s.first_use.mean, 0);
-    EXPECT_DOUBLE_EQ(s.start_skew.p90, 50);
+    for (const bool values : {false, true}) {
+        const auto tiles = simulated_tiles(synthetic(values));
+        ASSERT_EQ(tiles.size(), 20U);
+        const TileStatistics s = statistics_of(tiles);
+        EXPECT_DOUBLE_EQ(s.load_latency.p10, 500);
+        EXPECT_DOUBLE_EQ(s.load_latency.p90, 500);
+        EXPECT_DOUBLE_EQ(s.compute_time.mean, values ? 130 : 80);
+        EXPECT_DOUBLE_EQ(s.start_skew.mean, 25);
+    }
+    const auto tiles = simulated_tiles(synthetic(false));
     const auto page = nlohmann::json::parse(tiles_timeline(tiles, tiles, 1));
     int spans = 0;
     for (const auto& event : page["traceEvents"]) spans += event["ph"] == "X" ? 1 : 0;
     EXPECT_EQ(spans, 2 * 2 * 10);  // of one SM: loads and products, recorded and simulated
+}
+
+/// A product whose steps are known: k over the tile's, on every CTA, each with its 128 x 256 x 64 of arithmetic.
+TEST(Recording, OfAProductHasEveryStepOnce) {
+    const auto configs = cli::find_configs();
+    const auto device = device::load_device("h200-sxm", configs.devices, {});
+    workload::ScheduleWish wish;
+    wish.tile = std::array{128, 256, 64};
+    wish.stages = 4;
+    const auto trace =
+        workload::build_trace(workload::parse_op("gemm m=1024 n=1024 k=1024 dtype=bf16"), wish, device, configs.roots);
+    chip::RunOptions options;
+    options.timeline = true;
+    for (int sm = 0; sm < device.sms(); ++sm) options.timeline_sms.push_back(sm);
+    const auto tiles = simulated_tiles(chip::simulate(device, trace, options));
+    EXPECT_EQ(tiles.size(), 8U * 4 * 16);
+    const TileStatistics s = statistics_of(tiles);
+    // Both warpgroups' 64 x 256 x 64: 512 cycles each at 4096 FLOP a cycle; the first to be done has at least its own.
+    EXPECT_GE(s.compute_time.p10, 512 / 1.98 * 0.99);
+    EXPECT_LE(s.compute_time.p50, 2 * 1100 / 1.98);
+    EXPECT_GE(s.load_latency.p10, 280 / 1.98);  // no load is faster than an L2 hit
 }
 
 }  // namespace
