@@ -105,6 +105,9 @@ void Chip::build() {
     for (std::size_t sm = 0; sm < sms_.size(); ++sm) {
         sms_[sm]->connect(*crossbars_[static_cast<std::size_t>(shared_.wiring.sm_partition[sm])], *launch_, sms);
     }
+    if (options_.dirty_share > 0) {
+        for (auto& partition : partitions_) partition->soil(options_.dirty_share);
+    }
     launch_->connect(sms, [this](Ps now) { return counters(now); });
 }
 
@@ -215,6 +218,12 @@ void Chip::report_parts(Observations& out) const {
 }
 
 }  // namespace
+
+double steady_dirty_share(double read_bytes, double written_bytes) {
+    constexpr double kHeldPerRead = 1.5;
+    const double held = kHeldPerRead * read_bytes + written_bytes;
+    return held > 0 ? written_bytes / held : 0;
+}
 
 Observations simulate(const device::Device& device, const trace::Trace& trace, const RunOptions& options) {
     if (trace.kernels.empty()) throw InputError("trace", "no kernels", "at least one kernel");

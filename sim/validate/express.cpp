@@ -155,6 +155,8 @@ OpSpec adapted(const Record& r, std::int64_t l1_bytes, Figure& figure, std::stri
     } else if (is_stream(op)) {
         if (value_in(params, "bytes") == nullptr) refuse("a stream that names no bytes");
         if (in_one_launch(r)) repeat(params);
+        // STREAM's kernels name the CTAs that an SM holds, because theirs come and go, an element a thread.
+        if (op == "stream" && in_one_launch(r) && r.find("ctas_per_sm") != nullptr) put(params, "cyclic", "1");
         shorten(params, note);
     } else if (op == "tma_read") {
         shorten(params, note);

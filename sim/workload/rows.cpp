@@ -1,6 +1,7 @@
 // Kernels that keep a row on chip: rmsnorm, softmax.
 
 #include <algorithm>
+#include <utility>
 
 #include "workload/ops.h"
 #include "workload/steps.h"
@@ -15,12 +16,26 @@ constexpr int kRows = 1, kPart = 2;  // the work item's dimensions
 /// about 24 cycles a shuffle step with its add (dependent FP32 4, shuffle about 20) and 29 for shared memory each way.
 constexpr double kReductionCycles = 2 * 5 * 24 + 2 * 29 + 2 * 17;
 
-/// CTAs of a cluster that share one row: quack's rule (Dao-AILab), by bytes of a row.
-int row_cluster(std::int64_t row_bytes) {
-    constexpr std::int64_t kOneCta = 32 << 10;
-    int cluster = 1;
-    while (cluster < 16 && row_bytes > kOneCta * cluster) cluster *= 2;
-    return cluster;
+/// How a kernel cuts rows into CTAs: by the rules of quack (Dao-AILab, rmsnorm_config.py and softmax.py), whose small
+/// CTAs leave room for many rows on an SM at a time.
+struct RowCut {
+    std::int64_t threads;          ///< of a CTA
+    std::int64_t threads_per_row;  ///< of a CTA
+    int cluster;                   ///< CTAs that share a row
+};
+
+RowCut cut_rows(std::int64_t cols, int bits) {
+    constexpr std::int64_t kThousand = 1 << 10;
+    RowCut cut{cols <= 16 * kThousand ? 128 : 256, 256, 1};
+    for (const auto& [limit, threads] : {std::pair(64, 8), {128, 16}, {3072, 32}, {6144, 64}, {16384, 128}}) {
+        if (cols <= limit) {
+            cut.threads_per_row = threads;
+            break;
+        }
+    }
+    const std::int64_t alone = (bits >= 32 ? 32 : 16) * kThousand;  // columns that one CTA holds
+    while (cut.cluster < 16 && cols > alone * cut.cluster) cut.cluster *= 2;
+    return cut;
 }
 
 }  // namespace
@@ -38,20 +53,19 @@ void append_rows(trace::Trace& trace, const RowShape& s, const std::vector<int>&
     trace::Kernel k;
     k.name = name;
     k.op = op;
-    // Short rows share a CTA: at least 4 KiB each; long ones get up to 1,024 threads, and longer ones a cluster.
     const std::int64_t row_bytes = s.cols * trace::bits_of(s.dtype) / 8;
-    const int cluster = row_cluster(row_bytes);
+    const RowCut cut = cut_rows(s.cols, trace::bits_of(s.dtype));
+    const int cluster = cut.cluster;
     const std::int64_t part = ceil_div(s.cols, cluster);
-    const std::int64_t per_cta = std::clamp<std::int64_t>(4096 / std::max<std::int64_t>(1, row_bytes), 1,
-                                                          std::max<std::int64_t>(1, s.rows / 256));
+    const std::int64_t per_cta = std::min(s.rows, cut.threads / cut.threads_per_row);
     const std::int64_t held = per_cta * part * trace::bits_of(s.dtype) / 8;
-    const std::int64_t threads = std::clamp<std::int64_t>(held / 16, 128, 1024);
     k.work.names = {"", "rows", "part", ""};
     k.work.extent = {1, ceil_div(s.rows, per_cta), cluster, 1};
     k.work.cluster = cluster;
     k.work.cluster_dim = kPart;
     k.ctas = k.work.items();
-    k.registers_per_thread = 48;
+    // Each thread keeps its share of a row as fp32, beside addresses and sums.
+    k.registers_per_thread = static_cast<int>(std::min<std::int64_t>(255, 32 + ceil_div(part, cut.threads_per_row)));
     const Origin origin = {item(kRows, per_cta), item(kPart, part)};
     std::vector<Step> steps = {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency), acquire(0)};
     for (const int tensor : inputs) {
@@ -66,8 +80,9 @@ void append_rows(trace::Trace& trace, const RowShape& s, const std::vector<int>&
         steps.push_back(move(StepKind::store, -1, tensor, origin, {per_cta, part}, trace::LoadPath::plain));
     }
     steps.push_back(release(0));
-    k.rings = {{"registers", 1, held * s.reads, 1, true}};
-    k.roles = {{"threads", 1, static_cast<int>(ceil_div(threads, 32)), steps}};
+    k.rings = {{"rows", 1, held * s.reads, 1, false}};
+    k.smem_bytes = held * s.reads;
+    k.roles = {{"threads", 1, static_cast<int>(ceil_div(cut.threads, 32)), steps}};
     const auto bytes = static_cast<std::uint64_t>(s.rows * row_bytes);
     k.compulsory_read_bytes = bytes * static_cast<std::uint64_t>(s.reads);
     k.compulsory_write_bytes = bytes * static_cast<std::uint64_t>(s.writes);

@@ -50,7 +50,8 @@ struct StreamShape {
     int ctas_per_sm;
     std::vector<int> sms;
     int device_sms;
-    bool shared, one_element;
+    bool shared;
+    bool one_element;  ///< a thread, after which its CTA makes room for the next
     std::int64_t pattern_bytes, pattern_stride;
 };
 
@@ -93,7 +94,7 @@ StreamShape read_shape(const OpSpec& op, const device::Device& device) {
     }
     s.array_bytes = op.number("bytes") / (s.reads + s.writes);
     s.passes = op.number("passes", 1);
-    s.one_element = op.has("threads_per_cta") && s.passes == 1;
+    s.one_element = op.has("threads_per_cta") && (s.passes == 1 || op.flag("cyclic", false));
     s.threads = op.number("threads_per_cta", 512);
     if (s.threads > device.sm.max_threads / 2) {
         throw InputError("operation " + op.op() + ", threads_per_cta", std::to_string(s.threads),
@@ -117,19 +118,28 @@ void finish(trace::Kernel& k, const StreamShape& s) {
 }
 
 /// One element per thread and one CTA per block (RRZE gpu-stream): what it measures at low occupancy is the turnover of
-/// CTA slots.
+/// CTA slots. With several passes the threads' indices wrap around the arrays (RRZE gpu-l2-stream), and a first kernel
+/// of one pass is not counted.
 void append_one_element(trace::Trace& trace, const StreamShape& s, const std::vector<int>& in,
                         const std::vector<int>& out, std::int64_t blocks, std::int64_t block_bytes,
                         const std::string& op) {
     trace::Kernel k;
-    k.name = k.op = op;
-    k.work.extent = {1, 1, blocks, 1};
-    k.ctas = blocks;
+    k.op = op;
     if (s.reads > 0) k.rings = {{"registers", 1, block_bytes * s.reads, 1, true}};
     k.roles = {{"threads", 1, static_cast<int>(ceil_div(s.threads, 32)),
                 block_steps(in, out, item(2), 1, block_bytes, {static_cast<double>(s.threads), 0, 0, 20})}};
     finish(k, s);
-    trace.kernels.push_back(std::move(k));
+    const auto add = [&](std::int64_t passes, const std::string& name) {
+        k.name = name;
+        k.work.extent = {1, passes, blocks, 1};
+        k.ctas = passes * blocks;
+        trace.kernels.push_back(k);
+    };
+    if (s.passes > 1) {
+        add(1, op + ".warmup");
+        trace.warmup_kernels = trace.kernels.size();
+    }
+    add(s.passes, op);
 }
 
 /// Each CTA walks its own share, or all of the array, `passes` times with several blocks in flight. A first kernel

@@ -22,6 +22,14 @@ cli::Simulated simulate(const std::string& op, const std::vector<std::string>& s
     return cli::simulate_op(workload::parse_op(op), {}, load(device, sets), dirs);
 }
 
+/// Time of a single launch, which finds nothing to write back.
+double first_launch_us(const std::string& op) {
+    const device::Device device = load("h100-sxm5");
+    const auto trace = workload::build_trace(workload::parse_op(op), {}, device, {MEMWALL_SOURCE_DIR "/configs"});
+    const auto seen = chip::simulate(device, trace);
+    return (seen.kernels.back().end - seen.kernels.front().first_cta).us();
+}
+
 double moved_gbps(const cli::Simulated& s) {
     return static_cast<double>(s.result.counters.sm_read_bytes + s.result.counters.sm_write_bytes) / s.result.time_us *
            1e-3;
@@ -136,7 +144,7 @@ TEST(Sm, BandwidthGrowsWithSmsUntilMemorySaturates) {
 // Buffering depth: depth 1 shows a load per step; from where the loads are covered on, more changes nothing.
 TEST(Gemm, DepthPaysUntilTheLatencyIsCovered) {
     const auto time = [](const std::string& shape, int stages) {
-        return simulate("gemm dtype=bf16 " + shape + " stages=" + std::to_string(stages)).result.time_us;
+        return first_launch_us("gemm dtype=bf16 " + shape + " stages=" + std::to_string(stages));
     };
     const std::string prefill = "m=1024 n=4096 k=2048 tile=128x256x64 cluster=2";  // one tile of 32 steps per CTA
     const double one = time(prefill, 1), two = time(prefill, 2), three = time(prefill, 3), four = time(prefill, 4);
@@ -160,6 +168,27 @@ TEST(Gemm, DepthPaysUntilTheLatencyIsCovered) {
     EXPECT_NEAR(time(decode, 2), deep, deep * 0.1);
     EXPECT_NEAR(time(decode, 3), deep, deep * 0.02);
     EXPECT_NEAR(time(decode, 6), deep, deep * 0.02);
+}
+
+// quack on H100 SXM5, decoded from its plots to 10 GB/s, each launch between a pair of events. Small rows feel the
+// launch and the write-back of what the launch before left in L2, long rows neither.
+TEST(Rows, AreAsFastAsMemoryWithWhatEarlierLaunchesLeftToWriteBack) {
+    const struct {
+        const char* op;
+        double cols, gbps;
+    } published[] = {{"rmsnorm", 512, 2298},
+                     {"rmsnorm", 2048, 2761},
+                     {"rmsnorm", 8192, 2987},
+                     {"softmax", 1024, 2630},
+                     {"softmax", 4096, 2889}};
+    const double launch_us = load("h100-sxm5").launch.first_launch_us;
+    for (const auto& p : published) {
+        const auto s = simulate(std::string(p.op) + " rows=32768 dtype=bf16 cols=" + std::to_string(int(p.cols)));
+        const double bytes = 2 * 2 * 32768 * p.cols;
+        EXPECT_NEAR(bytes / (s.result.time_us + launch_us) * 1e-3, p.gbps, 0.1 * p.gbps) << p.op << " " << p.cols;
+        // As many bytes go to memory as the kernel writes: those of the launch before for its own.
+        EXPECT_NEAR(static_cast<double>(s.result.counters.dram_write_bytes), bytes / 2, 0.1 * bytes / 2);
+    }
 }
 
 TEST(Gemm, FewRowsTakeAsLongAsTheirWeights) {

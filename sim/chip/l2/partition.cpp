@@ -49,6 +49,25 @@ void L2Partition::connect(Crossbar& crossbar, L2Partition& other, const std::vec
     stacks_ = stacks;
 }
 
+void L2Partition::soil(double share) {
+    // By granules, as earlier work would have left them, spread evenly; under tags that no address of memory has.
+    double owed = 0;
+    for (auto& slice : slices_) {
+        for (std::uint32_t group = 0; group < groups_; ++group) {
+            for (int way = 0; way < wiring_.device.l2.ways; ++way) {
+                owed += share;
+                if (owed < 1) continue;
+                owed -= 1;
+                for (std::size_t line = 0; line < lines_per_granule_; ++line) {
+                    TagStore::Set& set = slice.tags.set(set_of(group, static_cast<int>(line)));
+                    set.tag[way] = static_cast<std::uint16_t>(TagStore::kInvalid - 1 - way);
+                    set.sectors[way] = static_cast<std::uint8_t>(sector_mask_ | sector_mask_ << TagStore::kDirtyShift);
+                }
+            }
+        }
+    }
+}
+
 void L2Partition::handle(const Message& message) {
     const std::uint32_t item = message.payload;
     switch (message.kind) {

@@ -81,6 +81,8 @@ public:
     };
 
     L2Partition(const sc_core::sc_module_name& name, Shared& shared, MemoryPools& pools, int half, std::uint32_t id);
+    /// Before the first message: so much of the cache, 0 to 1, holds dirty lines of data that nobody will ask for.
+    void soil(double share);
     void connect(Crossbar& crossbar, L2Partition& other, const std::vector<HbmStack*>& stacks);
 
     void handle(const Message& message);
