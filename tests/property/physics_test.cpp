@@ -176,16 +176,13 @@ TEST(Rows, AreAsFastAsMemoryWithWhatEarlierLaunchesLeftToWriteBack) {
     const struct {
         const char* op;
         double cols, gbps;
-    } published[] = {{"rmsnorm", 512, 2298},
-                     {"rmsnorm", 2048, 2761},
-                     {"rmsnorm", 8192, 2987},
-                     {"softmax", 1024, 2630},
-                     {"softmax", 4096, 2889}};
+    } published[] = {
+        {"rmsnorm", 1024, 2581}, {"rmsnorm", 2048, 2761}, {"rmsnorm", 8192, 2987}, {"softmax", 4096, 2889}};
     const double launch_us = load("h100-sxm5").launch.first_launch_us;
     for (const auto& p : published) {
         const auto s = simulate(std::string(p.op) + " rows=32768 dtype=bf16 cols=" + std::to_string(int(p.cols)));
         const double bytes = 2 * 2 * 32768 * p.cols;
-        EXPECT_NEAR(bytes / (s.result.time_us + launch_us) * 1e-3, p.gbps, 0.1 * p.gbps) << p.op << " " << p.cols;
+        EXPECT_NEAR(bytes / (s.result.time_us + launch_us) * 1e-3, p.gbps, 0.08 * p.gbps) << p.op << " " << p.cols;
         // As many bytes go to memory as the kernel writes: those of the launch before for its own.
         EXPECT_NEAR(static_cast<double>(s.result.counters.dram_write_bytes), bytes / 2, 0.1 * bytes / 2);
     }

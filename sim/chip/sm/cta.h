@@ -25,6 +25,7 @@ enum class Wait : std::uint8_t {
     empty,
     full,
     mma,
+    vector,
     stores,
     cta_barrier,
     cluster_barrier,

@@ -129,8 +129,7 @@ Sm::Outcome Sm::step(Cta& cta, int slot, int role_index, RoleState& role, const 
             role.allowance = static_cast<std::int32_t>(step.count.at(role.vars));
             return role.mma_in_flight <= role.allowance ? Outcome::next : block(role, Wait::mma, now);
         case StepKind::vector:
-            vector_work(cta, slot, role, step, now);
-            return Outcome::next;
+            return vector_work(slot, role_index, cta, role, step, now);
         case StepKind::store:
         case StepKind::reduce:
             load(cta, slot, role_index, role, step, now);
@@ -365,30 +364,41 @@ void Sm::mma(Cta&, int slot, int role_index, RoleState& role, const trace::Step&
     const MmaCost cost = mma_cost(step.mma, device_.tensor);
     now += cycles(device_.tensor.issue_cycles * cost.instructions);
     const double cycle = wiring_.sm_clock.period_ps();
-    tensor_.queue.push({static_cast<std::uint8_t>(slot), static_cast<std::uint8_t>(role_index),
-                        cost.tensor_cycles * cycle, cost.operand_bytes * smem_ps_per_byte_});
+    MmaJob job{static_cast<std::uint8_t>(slot), static_cast<std::uint8_t>(role_index), cost.tensor_cycles * cycle,
+               cost.operand_bytes * smem_ps_per_byte_, cost.instructions};
+    tensor_.add(job);
     counters_.smem_bytes += static_cast<std::uint64_t>(cost.operand_bytes);
     ++role.mma_in_flight;
-    if (!tensor_.busy) start_mma(now);
+    if (!tensor_.busy()) {
+        start_mma(now);
+    } else if (tensor_.cut_turn(now, smem_other_ps_)) {
+        post(tensor_.turn_ends(smem_other_ps_), mma_check, tensor_.turn());
+    }
 }
 
-void Sm::vector_work(const Cta& cta, int, const RoleState& role, const trace::Step& step, std::int64_t& now) {
+Sm::Outcome Sm::vector_work(int slot, int role_index, const Cta& cta, RoleState& role, const trace::Step& step,
+                            std::int64_t& now) {
     const double cycle = wiring_.sm_clock.period_ps();
     const double fp32 = step.vec.fp32_ops / device_.sm.fp32_ops_per_cycle * cycle;
     const double sfu = step.vec.sfu_ops / device_.sm.sfu_ops_per_cycle * cycle;
-    const auto begin = static_cast<double>(now);
-    double end = begin;
-    if (fp32 > 0) end = std::max(end, vector_.reserve(begin, fp32) + fp32);
-    if (sfu > 0) end = std::max(end, sfu_.reserve(begin, sfu) + sfu);
-    if (step.vec.smem_bytes > 0) {
-        use_smem(static_cast<std::int64_t>(step.vec.smem_bytes));
-        end = std::max(end, begin + step.vec.smem_bytes * smem_ps_per_byte_);
-    }
     counters_.vector_busy_ps += fp32;
     counters_.sfu_busy_ps += sfu;
-    const auto done = static_cast<std::int64_t>(end) + cycles(step.vec.latency_cycles);
+    std::int64_t earliest = now;
+    if (step.vec.smem_bytes > 0) {
+        use_smem(static_cast<std::int64_t>(step.vec.smem_bytes));
+        earliest += static_cast<std::int64_t>(step.vec.smem_bytes * smem_ps_per_byte_);
+    }
+    if (fp32 > 0 || sfu > 0) {
+        vector_.advance(now, [&](const VectorUnits::Step& done) { finish_vector(done, now); });
+        vector_.begin(
+            {static_cast<std::uint32_t>(slot) << 8 | static_cast<std::uint32_t>(role_index), fp32, sfu, now, earliest});
+        await_vector();
+        return block(role, Wait::vector, now);
+    }
+    const std::int64_t done = earliest + cycles(step.vec.latency_cycles);
     if (watched()) note(TimelineSpan::Track::vector, role.instance, cta, role, now, done);
     now = done;
+    return Outcome::next;
 }
 
 Sm::Outcome Sm::sync_cta(Cta& cta, int slot, RoleState& role, std::int64_t now) {
@@ -488,6 +498,7 @@ void Sm::describe_waits(std::vector<std::string>& lines) const {
                                          "waits for an empty stage",
                                          "waits for a full stage",
                                          "waits for its tensor-core work",
+                                         "works",
                                          "waits for its stores",
                                          "waits at the CTA barrier",
                                          "waits at the cluster barrier",

@@ -69,7 +69,10 @@ void Sm::handle(const Message& message) {
             run(slot, low, now);
             break;
         case mma_check:
-            check_mma(now);
+            check_mma(message.payload, now);
+            break;
+        case vector_check:
+            check_vector(now);
             break;
         case mma_readable: {
             Cta& cta = slots_[static_cast<std::size_t>(slot)];
@@ -316,33 +319,55 @@ std::size_t Sm::multicast_peer(const Chunk& chunk, int copy) const {
     throw ModelError(fmt::format("{}: a multicast names more copies than its group has CTAs", name()));
 }
 
-void Sm::check_mma(std::int64_t now_ps) {
-    const MmaJob job = tensor_.queue.front();
-    // Others' use of shared memory since it began comes first; the operands take what was left.
-    const double operands = job.operand_ps + (smem_other_ps_ - tensor_.smem_mark_ps);
-    const auto end = tensor_.began_ps + static_cast<std::int64_t>(std::max(job.tensor_ps, operands));
+void Sm::check_mma(std::uint32_t turn, std::int64_t now_ps) {
+    if (turn != tensor_.turn()) return;  // that turn was cut
+    const std::int64_t end = tensor_.turn_ends(smem_other_ps_);
     if (end > now_ps) {
-        post(end, mma_check, 0);
+        post(end, mma_check, turn);
         return;
     }
-    counters_.tensor_busy_ps += job.tensor_ps;
-    counters_.smem_busy_ps += job.operand_ps;
-    Cta& cta = slots_[job.cta];
-    RoleState& role = cta.roles[job.role];
-    if (watched()) note(TimelineSpan::Track::tensor, role.instance, cta, role, tensor_.began_ps, now_ps);
-    post(now_ps + cycles(device_.tensor.drain_cycles), mma_readable,
-         static_cast<std::uint32_t>(job.cta) << 8 | job.role);
-    tensor_.queue.pop();
-    tensor_.busy = false;
-    if (!tensor_.queue.empty()) start_mma(now_ps);
+    if (const auto job = tensor_.end_turn(now_ps, smem_other_ps_)) {
+        counters_.tensor_busy_ps += job->tensor_ps;
+        counters_.smem_busy_ps += job->operand_ps;
+        const Cta& cta = slots_[job->cta];
+        const RoleState& role = cta.roles[job->role];
+        if (watched()) note(TimelineSpan::Track::tensor, role.instance, cta, role, job->first_ps, now_ps);
+        post(now_ps + cycles(device_.tensor.drain_cycles), mma_readable,
+             static_cast<std::uint32_t>(job->cta) << 8 | job->role);
+    }
+    if (!tensor_.empty()) start_mma(now_ps);
 }
 
 void Sm::start_mma(std::int64_t now_ps) {
-    tensor_.busy = true;
-    tensor_.began_ps = now_ps;
-    tensor_.smem_mark_ps = smem_other_ps_;
-    const MmaJob& job = tensor_.queue.front();
-    post(now_ps + static_cast<std::int64_t>(std::max(job.tensor_ps, job.operand_ps)), mma_check, 0);
+    const std::int64_t end = tensor_.begin_turn(now_ps, smem_other_ps_);
+    post(end, mma_check, tensor_.turn());
+}
+
+void Sm::check_vector(std::int64_t now_ps) {
+    if (now_ps >= vector_due_ps_) vector_due_ps_ = kNever.count;
+    if (vector_.idle()) return;
+    vector_.advance(now_ps, [&](const VectorUnits::Step& step) { finish_vector(step, now_ps); });
+    await_vector();
+}
+
+void Sm::await_vector() {
+    if (vector_.idle()) return;
+    const std::int64_t next = vector_.next_ps();
+    if (next >= vector_due_ps_) return;
+    vector_due_ps_ = next;
+    post(next, vector_check, 0);
+}
+
+void Sm::finish_vector(const VectorUnits::Step& done, std::int64_t now_ps) {
+    const auto slot = static_cast<int>(done.who >> 8), role_index = static_cast<int>(done.who & 0xFF);
+    Cta& cta = slots_[static_cast<std::size_t>(slot)];
+    RoleState& role = cta.roles[static_cast<std::size_t>(role_index)];
+    const trace::Step& step = program(cta).roles[role.role].role->steps[role.pc];
+    const std::int64_t end = std::max(now_ps, done.earliest_ps) + cycles(step.vec.latency_cycles);
+    if (watched()) note(TimelineSpan::Track::vector, role.instance, cta, role, done.began_ps, end);
+    ++role.pc;
+    role.wait = Wait::start;
+    post(end, resume, done.who);
 }
 
 void Sm::note(TimelineSpan::Track track, int lane, const Cta& cta, const RoleState& role, std::int64_t begin,

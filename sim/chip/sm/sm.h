@@ -16,6 +16,7 @@
 #include "chip/sm/program.h"
 #include "chip/sm/tensor_core.h"
 #include "chip/sm/transfer.h"
+#include "chip/sm/vector_units.h"
 #include "chip/wiring.h"
 
 namespace memwall::chip {
@@ -41,7 +42,8 @@ public:
         response,        ///< chunk; in the lane
         start_cta,       ///< payload: slot, whose StartOrder is filled in
         resume,          ///< payload: slot << 8 | role
-        mma_check,       ///< the tensor core's job may be done
+        mma_check,       ///< a turn at the tensor cores may be over; payload: which
+        vector_check,    ///< a step may be through with a vector unit
         mma_readable,    ///< payload: slot << 8 | role
         cta_barrier,     ///< payload: slot
         peer_release,    ///< payload: slot << 8 | ring; arg: stage
@@ -98,7 +100,11 @@ private:
     void local_release(Cta& cta, int slot, int ring, int stage, bool own, std::int64_t now_ps);
     void stage_full(Cta& cta, int slot, int ring, Stage& stage, std::int64_t at_ps);
     void mma(Cta& cta, int slot, int role_index, RoleState& role, const trace::Step& step, std::int64_t& now_ps);
-    void vector_work(const Cta& cta, int slot, const RoleState& role, const trace::Step& step, std::int64_t& now_ps);
+    Outcome vector_work(int slot, int role_index, const Cta& cta, RoleState& role, const trace::Step& step,
+                        std::int64_t& now_ps);
+    void check_vector(std::int64_t now_ps);
+    void await_vector();
+    void finish_vector(const VectorUnits::Step& done, std::int64_t now_ps);
     Outcome chase(Cta& cta, int slot, int role_index, RoleState& role, const trace::Step& step, std::int64_t& now_ps);
     void chase_access(Cta& cta, int slot, int role_index, RoleState& role, const trace::Step& step,
                       std::int64_t now_ps);
@@ -115,7 +121,7 @@ private:
     void locate(Chunk& chunk, std::uint64_t address, std::uint32_t bytes) const;
     void send_request(Chunk& chunk, std::int64_t leaves_ps);
     void start_mma(std::int64_t now_ps);
-    void check_mma(std::int64_t now_ps);
+    void check_mma(std::uint32_t turn, std::int64_t now_ps);
     void use_smem(std::int64_t bytes) {
         counters_.smem_bytes += static_cast<std::uint64_t>(bytes);
         smem_other_ps_ += static_cast<double>(bytes) * smem_ps_per_byte_;
@@ -151,7 +157,8 @@ private:
     Engine tma_, loads_, stores_;
     TensorCore tensor_;
     L1 l1_;
-    Server vector_, sfu_;
+    VectorUnits vector_;
+    std::int64_t vector_due_ps_ = kNever.count;  // of the earliest check that is on its way
     double smem_ps_per_byte_;
     double smem_other_ps_ = 0;  // work of all but the tensor cores, cumulative
     std::uint64_t chunks_out_ = 0, chunks_back_ = 0;

@@ -8,8 +8,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <vector>
 
-#include "base/ring_queue.h"
 #include "device/device.h"
 #include "trace/trace.h"
 
@@ -24,16 +25,53 @@ struct MmaCost {
 /// Cost of one step, which a warpgroup issues as m64 instructions.
 MmaCost mma_cost(const trace::MmaShape& shape, const device::TensorParams& tensor);
 
+/// One step of a warpgroup. Its operands are fetched ahead: over the whole step it takes the longer of the arithmetic
+/// and of shared memory's time for its operands and for whatever others use in its turns.
 struct MmaJob {
     std::uint8_t cta, role;
     double tensor_ps, operand_ps;
+    int instructions;
+    int done = 0;                 ///< of them
+    double others_ps = 0;         ///< others' shared-memory work in its turns so far
+    double elapsed_ps = 0;        ///< its turns so far
+    std::int64_t first_ps = -1;   ///< when its first turn began
+    std::uint64_t last_turn = 0;  ///< of this or an earlier job of the same warpgroup
 };
 
-struct TensorCore {
-    RingQueue<MmaJob> queue;  ///< the first is in progress when `busy`
-    bool busy = false;
-    std::int64_t began_ps = 0;
-    double smem_mark_ps = 0;  ///< others' shared-memory work when it began
+/// The jobs of all warpgroups. Those of one are done in order; warpgroups take turns of one instruction, as the
+/// schedulers that issue them give their warps turns.
+class TensorCore {
+public:
+    [[nodiscard]] bool busy() const { return instructions_ > 0; }
+    [[nodiscard]] bool empty() const { return jobs_.empty(); }
+    void add(const MmaJob& job) { jobs_.push_back(job); }
+
+    /// Begins the next turn; returns when it ends, if others leave shared memory alone. Not when empty or busy.
+    std::int64_t begin_turn(std::int64_t now_ps, double smem_others_ps);
+    /// When the turn in progress ends by now.
+    [[nodiscard]] std::int64_t turn_ends(double smem_others_ps) const;
+    /// Another warpgroup has come: a turn of several instructions ends with the one in progress. Returns whether that
+    /// changed its end.
+    bool cut_turn(std::int64_t now_ps, double smem_others_ps);
+    /// Ends the turn; returns the job if that was its last one.
+    std::optional<MmaJob> end_turn(std::int64_t now_ps, double smem_others_ps);
+
+    /// Whether all jobs are of one warpgroup.
+    [[nodiscard]] bool one_warpgroup() const;
+    /// Changes with every turn and with what cuts one.
+    [[nodiscard]] std::uint32_t turn() const { return turn_; }
+
+private:
+    [[nodiscard]] std::size_t next_job() const;
+    [[nodiscard]] double ends_after(const MmaJob& job, int instructions, double others_ps) const;
+
+    std::vector<MmaJob> jobs_;  // in order of arrival; there are few
+    std::size_t at_ = 0;        // whose turn it is
+    int instructions_ = 0;      // of the turn in progress
+    std::uint32_t turn_ = 0;
+    std::uint64_t turns_ = 0;
+    std::int64_t began_ps_ = 0;
+    double smem_mark_ps_ = 0;  // others' shared-memory work when it began
 };
 
 }  // namespace memwall::chip

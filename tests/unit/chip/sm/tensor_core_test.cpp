@@ -4,7 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
+#include <utility>
+#include <vector>
 
+#include "chip/sm/vector_units.h"
 #include "device/reader.h"
 
 namespace memwall::chip {
@@ -43,6 +47,81 @@ TEST(TensorCore, Fp8DoublesKPerInstruction) {
     EXPECT_DOUBLE_EQ(mma_cost({64, 256, 32, trace::Dtype::fp8, false}, device.tensor).tensor_cycles, 128);
     EXPECT_DOUBLE_EQ(mma_cost({64, 256, 16, trace::Dtype::bf16, false}, device.tensor).tensor_cycles, 128);
     EXPECT_EQ(mma_cost({128, 256, 64, trace::Dtype::bf16, false}, device.tensor).instructions, 8);
+}
+
+/// Runs jobs of whole thousands of picoseconds to their ends; returns (role, end) in order.
+std::vector<std::pair<int, std::int64_t>> ends_of(TensorCore& core, std::int64_t now, const MmaJob* late = nullptr,
+                                                  std::int64_t late_at = 0) {
+    std::vector<std::pair<int, std::int64_t>> ends;
+    std::int64_t end = core.begin_turn(now, 0);
+    for (;;) {
+        if (late != nullptr && late_at < end) {
+            core.add(*late);
+            if (core.cut_turn(late_at, 0)) end = core.turn_ends(0);
+            late = nullptr;
+        }
+        now = end;
+        if (const auto job = core.end_turn(now, 0)) ends.emplace_back(job->role, now);
+        if (core.empty()) return ends;
+        end = core.begin_turn(now, 0);
+    }
+}
+
+TEST(TensorCore, WarpgroupsTakeTurnsOfOneInstruction) {
+    using Ends = std::vector<std::pair<int, std::int64_t>>;
+    TensorCore core;
+    core.add({0, 0, 4000, 1000, 4});
+    core.add({0, 1, 4000, 1000, 4});
+    core.add({0, 0, 2000, 1000, 2});  // of the first again: after its other
+    // a b a b a b a b, then the first one's second job alone.
+    EXPECT_EQ(ends_of(core, 0), (Ends{{0, 7000}, {1, 8000}, {0, 10000}}));
+    // One that comes late waits for the instruction in progress, not for the step.
+    core.add({0, 0, 4000, 1000, 4});
+    const MmaJob late{0, 1, 1000, 100, 1};
+    EXPECT_EQ(ends_of(core, 0, &late, 1500), (Ends{{1, 3000}, {0, 5000}}));
+}
+
+TEST(TensorCore, OthersUseOfSharedMemoryHoldsUpTheTurnsThatItFallsIn) {
+    TensorCore core;
+    core.add({0, 0, 4000, 3000, 4});
+    const std::int64_t end = core.begin_turn(0, 0);
+    EXPECT_EQ(end, 4000);
+    EXPECT_EQ(core.turn_ends(500), 4000);   // fits beside the operands
+    EXPECT_EQ(core.turn_ends(1500), 4500);  // does not
+    EXPECT_TRUE(core.end_turn(4500, 1500));
+}
+
+// Work is conserved, and shared evenly: two that exponentiate together end together, at the time that both take.
+TEST(VectorUnits, StepsShareAUnitEvenlyAndTwoUnitsNotAtAll) {
+    const auto run = [](std::vector<VectorUnits::Step> steps) {
+        VectorUnits units;
+        std::map<std::uint32_t, std::int64_t> ends;
+        std::int64_t now = 0;
+        const auto work_until = [&](std::int64_t until) {
+            while (!units.idle() && units.next_ps() <= until) {
+                now = units.next_ps();
+                units.advance(now, [&](const VectorUnits::Step& step) { ends[step.who] = now; });
+            }
+            units.advance(until, [&](const VectorUnits::Step& step) { ends[step.who] = until; });
+        };
+        for (const auto& step : steps) {
+            work_until(step.began_ps);
+            units.begin(step);
+        }
+        work_until(1'000'000);
+        return ends;
+    };
+    const double tolerance = 20;  // picoseconds: ends are rounded up to whole ones
+    auto ends = run({{1, 0, 10000, 0, 0}, {2, 0, 10000, 0, 0}});
+    EXPECT_NEAR(static_cast<double>(ends[1]), 20000, tolerance);
+    EXPECT_NEAR(static_cast<double>(ends[2]), 20000, tolerance);
+    ends = run({{1, 10000, 0, 0, 0}, {2, 0, 10000, 0, 0}});
+    EXPECT_NEAR(static_cast<double>(ends[1]), 10000, tolerance);
+    EXPECT_NEAR(static_cast<double>(ends[2]), 10000, tolerance);
+    // The second comes when the first is half through: 5000 alone, then 10000 shared, then 5000 alone.
+    ends = run({{1, 2000, 10000, 0, 0}, {2, 0, 10000, 5000, 5000}});
+    EXPECT_NEAR(static_cast<double>(ends[1]), 15000, tolerance);
+    EXPECT_NEAR(static_cast<double>(ends[2]), 20000, tolerance);
 }
 
 }  // namespace
