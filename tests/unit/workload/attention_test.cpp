@@ -30,6 +30,27 @@ double mma_flops(const trace::Kernel& k) {
     return flops;
 }
 
+TEST(AttentionPrefill, SoftmaxCostsItsPassesOverEveryScore) {
+    const auto trace =
+        build("attention_prefill batch=1 heads=1 kv_heads=1 q=1024 kv=1760 head_dim=128 causal=0 dtype=bf16");
+    const trace::Kernel& kernel = trace.kernels.front();
+    ASSERT_EQ(kernel.roles.back().name, "consumer");
+    // Over one key tile: a comparison and half a packed conversion at half the rate, a scaling and a sum at the full
+    // one, an exponential, and the output's rescaling.
+    double fp32 = 0, sfu = 0;
+    bool inside = false;
+    for (const auto& step : kernel.roles.back().steps) {
+        if (step.kind == trace::StepKind::loop_begin) inside = true;
+        if (step.kind == trace::StepKind::loop_end) break;
+        if (!inside || step.kind != trace::StepKind::vector) continue;
+        fp32 += step.vec.fp32_ops;
+        sfu += step.vec.sfu_ops;
+    }
+    const double scores = 64.0 * 176;
+    EXPECT_DOUBLE_EQ(sfu, scores);
+    EXPECT_DOUBLE_EQ(fp32, (2 + 1 + 1 + 1) * scores + 64 * 128);
+}
+
 TEST(AttentionDecode, ReadsEveryKeyAndValueOnce) {
     const trace::Trace t = build("attention_decode batch=2 heads=8 kv_heads=2 kv=1000 head_dim=64 dtype=bf16");
     const trace::Kernel& k = t.kernels[0];
