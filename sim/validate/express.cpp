@@ -61,8 +61,8 @@ void shorten(Params& params, std::string& note) {
 /// Passes over a resident set, so many that the first ones do not count.
 void repeat(Params& params) {
     const std::int64_t bytes = whole(*value_in(params, "bytes"), "bytes");
-    const std::int64_t enough = (std::int64_t{256} << 20) / std::max<std::int64_t>(1, bytes);
-    put(params, "passes", std::to_string(std::clamp<std::int64_t>(enough, 3, 256)));
+    const std::int64_t enough = (std::int64_t{2} << 30) / std::max<std::int64_t>(1, bytes);
+    put(params, "passes", std::to_string(std::clamp<std::int64_t>(enough, 3, 1024)));
 }
 
 /// Distances over which a chain runs: the whole footprint, but where it is large, one line in eight of it, so that the

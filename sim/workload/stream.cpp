@@ -142,6 +142,48 @@ void append_one_element(trace::Trace& trace, const StreamShape& s, const std::ve
     add(s.passes, op);
 }
 
+/// CTAs that each read or write one window of the arrays, dealt to SMs as they come free, the windows coming round
+/// `passes` times (RRZE gpu-l2-cache). A first kernel of one pass is not counted.
+void append_windows(trace::Trace& trace, const StreamShape& s, const std::vector<int>& in, const std::vector<int>& out,
+                    std::int64_t blocks, std::int64_t block_bytes, const std::string& op) {
+    constexpr int kUnroll = 4;
+    constexpr std::int64_t kWindowBytes = 512 << 10;
+    trace::Kernel k;
+    k.op = op;
+    const std::int64_t share = std::clamp<std::int64_t>(kWindowBytes / block_bytes, 1, blocks);
+    const std::int64_t windows = ceil_div(blocks, share);
+    const Affine row = item(2, share) + turn(0);
+    const double ops = static_cast<double>(block_bytes) / 4;
+    const int warps = static_cast<int>(ceil_div(s.threads, 32));
+    if (s.reads > 0) {
+        std::vector<Step> loads = {loop(share), acquire(0)};
+        for (const int t : in) loads.push_back(move(StepKind::load, 0, t, {row, 0}, {1, block_bytes}, LoadPath::plain));
+        for (const Step& step : {commit(0), end_loop()}) loads.push_back(step);
+        std::vector<Step> work = {loop(share), wait_full(0), vector({ops, 0, 0, 0})};
+        for (const int t : out)
+            work.push_back(move(StepKind::store, -1, t, {row, 0}, {1, block_bytes}, LoadPath::plain));
+        for (const Step& step : {release(0), end_loop()}) work.push_back(step);
+        k.roles = {{"issue", 1, 1, loads}, {"use", 1, std::max(1, warps - 1), work}};
+        k.rings = {{"registers", kUnroll, block_bytes * s.reads, 1, true}};
+    } else {
+        std::vector<Step> work = {loop(share), vector({ops, 0, 0, 0})};
+        for (const int t : out)
+            work.push_back(move(StepKind::store, -1, t, {row, 0}, {1, block_bytes}, LoadPath::plain));
+        work.push_back(end_loop());
+        k.roles = {{"threads", 1, warps, work}};
+    }
+    finish(k, s);
+    const auto add = [&](std::int64_t passes, const std::string& name) {
+        k.name = name;
+        k.work.extent = {1, passes, windows, 1};
+        k.ctas = passes * windows;
+        trace.kernels.push_back(k);
+    };
+    add(1, op + ".warmup");
+    trace.warmup_kernels = trace.kernels.size();
+    add(s.passes, op);
+}
+
 /// Each CTA walks its own share, or all of the array, `passes` times with several blocks in flight. A first kernel
 /// reads or writes everything once and is not counted, when there is more than one pass.
 void append_walk(trace::Trace& trace, const StreamShape& s, const std::vector<int>& in, const std::vector<int>& out,
@@ -273,6 +315,8 @@ void append_stream(trace::Trace& trace, const OpSpec& op, const device::Device& 
     s.array_bytes = blocks * block_bytes;
     if (s.one_element) {
         append_one_element(trace, s, in, out, blocks, block_bytes, op.op());
+    } else if (op.op() == "stream" && s.passes > 1 && !s.shared && !op.has("sms") && !op.has("within")) {
+        append_windows(trace, s, in, out, blocks, block_bytes, op.op());
     } else {
         append_walk(trace, s, in, out, blocks, block_bytes, op.op());
     }
