@@ -77,10 +77,11 @@ struct TileObservation {
     Ps cta_began;
     std::int64_t use;  ///< of the ring, counted over the CTA's life
     std::array<int, 4> tile{};
-    Ps issued;  ///< first load ordered
-    Ps landed;  ///< last byte there
-    Ps seen;    ///< the first consumer's wait for it has returned
-    Ps done;    ///< that consumer gives it back
+    Ps issued;               ///< first load ordered
+    Ps landed;               ///< last byte there
+    Ps seen;                 ///< the first consumer's wait for it has returned
+    Ps done;                 ///< that consumer gives it back
+    bool registers = false;  ///< the ring lies in registers: plain loads, no pipeline through shared memory
 };
 
 /// A span on the timeline, for sampled SMs.

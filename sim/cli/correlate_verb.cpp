@@ -69,7 +69,8 @@ std::map<std::string, std::string> stand_ins_of(const std::vector<std::string>& 
 }
 
 std::string file_of(const validate::Record& r, std::uint64_t situation) {
-    std::string text = r.device + r.op + r.metric + (r.warm ? "w" : "c") + std::to_string(static_cast<int>(r.timing));
+    std::string text = fmt::format("{}{}{}{}{},{},{};", r.device, r.op, r.metric, r.warm ? "w" : "c",
+                                   static_cast<int>(r.timing), r.graph_ops, r.graph_replays);
     for (const auto& [key, value] : r.params) text += key + "=" + value + ";";
     for (const auto& [key, value] : r.schedule) text += key + "=" + value + ";";
     text += r.sm_clock_mhz ? fmt::format("{}", *r.sm_clock_mhz) : "";

@@ -40,9 +40,10 @@ struct Tensor {
     Extents shape{};         ///< elements per dimension
     Extents stride_bytes{};  ///< bytes between neighbours per dimension; the last equals the element size
     CachePolicy policy = CachePolicy::normal;
-    /// Paged tensors (a KV cache): dimension `paged_dim` is cut into pages of `page_extent` entries, and page p of the
-    /// tensor is found at page slot permute(p): scattered over the same footprint by a seeded permutation.
     bool view = false;  ///< another shape of memory that an earlier tensor holds
+    /// Paged tensors (a KV cache): dimension `paged_dim` is cut into pages of `page_extent` entries, and page p of the
+    /// tensor is found at page slot permute(p): scattered over the same footprint by a seeded permutation. Dimensions
+    /// with a smaller stride lie inside the page; each coordinate of those with a larger one has pages of its own.
     int paged_dim = -1;
     std::int64_t page_extent = 0;
 

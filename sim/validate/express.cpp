@@ -210,6 +210,15 @@ Figure figure_of(const Record& r) {
     refuse(fmt::format("the metric {} of a {} is not something that a simulation of it gives", r.metric, r.op));
 }
 
+/// What a replayed graph takes for one of its operations beside the operation's kernels. From one operation to the next
+/// it is the gap between nodes; from one replay to the next, that between two launches of a stream; and the first
+/// replay of all waits for the host. Both last ones are spread over what they were for.
+double around_a_node(const Record& r, const device::LaunchParams& launch) {
+    if (r.graph_ops == 0) return launch.graph_gap_us;
+    const double once = launch.first_launch_us / r.graph_replays;
+    return ((r.graph_ops - 1) * launch.graph_gap_us + launch.stream_gap_us + once) / r.graph_ops;
+}
+
 }  // namespace
 
 std::string device_for(const std::string& product) {
@@ -228,7 +237,7 @@ Expressed express(const Record& r, const device::Device& device) {
     OpSpec op = adapted(r, device.sm.l1_bytes, figure, note);
     Expressed e{std::move(op), wish_of(r), figure, 0, false, false, note};
     e.warm = r.warm && !in_one_launch(r);  // passes inside a launch warm up by themselves
-    if (r.timing == Timing::graph_node) e.added_us = device.launch.graph_gap_us;
+    if (r.timing == Timing::graph_node) e.added_us = around_a_node(r, device.launch);
     if (r.timing == Timing::event_with_launch) e.added_us = device.launch.first_launch_us;
     const std::string* data = r.find("data");
     e.at_full_clock = e.op.op() == "pointer_chase" || e.op.op() == "dsmem_chase" || e.op.op() == "launch" ||

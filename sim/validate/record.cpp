@@ -74,6 +74,11 @@ Record record_of(const JsonReader& json, const std::string& source) {
     } else if (r.metric == "latency_cycles" || r.metric == "cycles" || r.metric == "latency_ns") {
         r.timing = Timing::in_kernel;
     }
+    if (const auto graph = json.find("graph")) {
+        constexpr int kMost = 1 << 20;
+        r.graph_ops = static_cast<int>(graph->integer("ops", 1, kMost));
+        r.graph_replays = static_cast<int>(graph->integer("replays", 1, kMost));
+    }
     r.warm = json.string_or("cache", "none") == "warm";
     r.library = json.string_or("library", "");
     if (const auto origin = json.find("source")) {

@@ -15,7 +15,7 @@ enum class Timing {
     in_kernel,          ///< clocks read inside the kernel
     event,              ///< many launches between two events, or one long kernel
     event_with_launch,  ///< one short call between events: the launch is in it
-    graph_node,         ///< replays of a CUDA graph, per node: the gap between nodes is in it
+    graph_node,         ///< replays of a CUDA graph, per operation: the gap between nodes is in it
     profiler,           ///< the profiler's duration of the kernel
     per_launch,         ///< the launch itself is what is measured
     served,             ///< a server's time: Python and scheduling are in it
@@ -32,7 +32,9 @@ struct Record {
     double value = 0;
     std::optional<double> sm_clock_mhz;
     Timing timing = Timing::event;
-    bool warm = false;  ///< operands used again and again: they may be in L2
+    int graph_ops = 0;      ///< graph_node: operations in the graph; 0: not known
+    int graph_replays = 0;  ///< graph_node: replays between the two events
+    bool warm = false;      ///< operands used again and again: they may be in L2
     std::string library, where, locator;
     std::string source;   ///< name of the file, without its ending
     std::string failure;  ///< why there is no value: the measurement itself failed

@@ -127,9 +127,11 @@ std::vector<Tile> simulated_tiles(const Observations& seen) {
     // A step's operands lie in the first ring, or in the first two (keys and values, of which the values are used
     // last). What a second ring holds for a whole work item, such as queries, is filled less often and belongs to no
     // step.
+    // Kernels without such a ring (the fold of a split product, the combine of a split decode) have no steps.
     std::map<std::tuple<int, int, Ps>, std::array<int, 2>> fills;
     for (const TileObservation& t : seen.tiles)
-        if (t.ring < 2) ++fills[std::tuple(t.sm, t.slot, t.cta_began)][static_cast<std::size_t>(t.ring)];
+        if (t.ring < 2 && !t.registers)
+            ++fills[std::tuple(t.sm, t.slot, t.cta_began)][static_cast<std::size_t>(t.ring)];
     const auto of_steps = [&](const TileObservation& t) {
         const auto& [first, second] = fills[std::tuple(t.sm, t.slot, t.cta_began)];
         return first == second;
@@ -137,6 +139,7 @@ std::vector<Tile> simulated_tiles(const Observations& seen) {
     std::map<std::tuple<int, int, Ps, std::int64_t>, Tile> steps;
     for (const bool first : {true, false}) {
         for (const TileObservation& t : seen.tiles) {
+            if (t.registers) continue;
             const auto key = std::tuple(t.sm, t.slot, t.cta_began, t.use);
             if (first && t.ring == 0) {
                 steps[key] = {t.sm,          0,           t.tile[0],   static_cast<int>(t.use),

@@ -34,6 +34,7 @@ struct DecodePlan {
     std::int64_t splits;
     std::int64_t group;  // query heads per KV head
     std::int64_t tile_bytes;
+    LoadPath path;  // of keys and values
     [[nodiscard]] Step loop_over() const { return loop(share, Affine(tiles) + item(kSplit, -share)); }
 };
 
@@ -52,6 +53,7 @@ DecodePlan plan_decode(const AttentionShape& s, const ScheduleWish& wish, const 
     p.share = ceil_div(p.tiles, std::clamp<std::int64_t>(wanted, 1, p.tiles));
     p.splits = ceil_div(p.tiles, p.share);
     p.group = s.heads / s.kv_heads;
+    p.path = wish.path.value_or(LoadPath::tma);
     p.tile_bytes = p.tile * s.head_dim * trace::bits_of(s.kv_dtype) / 8;
     p.stages =
         2 * wish.stages.value_or(static_cast<int>(std::clamp<std::int64_t>(kRingBytes / (2 * p.tile_bytes), 2, 8)));
@@ -61,16 +63,17 @@ DecodePlan plan_decode(const AttentionShape& s, const ScheduleWish& wish, const 
     return p;
 }
 
-/// K or V of one tile for one KV head. Smaller pages come one command each, as their addresses are known one by one.
+/// K or V of one tile for one KV head. The TMA takes smaller pages by one command each, as their addresses are known
+/// one by one; threads that copy have an address each anyway.
 void load_tile(std::vector<Step>& steps, const AttentionShape& s, const DecodePlan& p, int tensor) {
     const Affine token = item(kSplit, p.share * p.tile) + turn(0, p.tile);
-    const bool by_page = s.page > 0 && s.page < p.tile && p.tile % s.page == 0;
+    const bool by_page = s.page > 0 && s.page < p.tile && p.tile % s.page == 0 && p.path == LoadPath::tma;
     const std::int64_t tokens = by_page ? s.page : p.tile;
     const Affine from = by_page ? token + turn(1, s.page) : token;
     steps.push_back(acquire(0));
     if (by_page) steps.push_back(loop(p.tile / s.page));
-    steps.push_back(move(StepKind::load, 0, tensor, {item(kBatch), item(kKvHead), from, 0}, {1, 1, tokens, s.head_dim},
-                         LoadPath::tma));
+    steps.push_back(
+        move(StepKind::load, 0, tensor, {item(kBatch), item(kKvHead), from, 0}, {1, 1, tokens, s.head_dim}, p.path));
     if (by_page) steps.push_back(end_loop());
     steps.push_back(commit(0));
 }

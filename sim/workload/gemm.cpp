@@ -81,12 +81,13 @@ struct Span {
     }
 };
 
-/// Where results go: C, or under split-K the sums in L2.
+/// Where results go: C, or under split-K the split's partial sums.
 Step put(const GemmShape& s, const GemmTensors& t, const GemmSchedule& g, const Affine& row, std::int64_t rows,
          LoadPath path) {
-    const bool sums = g.split > 1;
-    return move(sums ? StepKind::reduce : StepKind::store, -1, sums ? t.sums : t.c, at(s, row, item(kN, g.tile[1])),
-                box(s, rows, g.tile[1]), path);
+    const Affine col = item(kN, g.tile[1]);
+    if (g.split == 1) return move(StepKind::store, -1, t.c, at(s, row, col), box(s, rows, g.tile[1]), path);
+    const Affine slab = item(kSplit, s.batch) + item(kBatch);
+    return move(StepKind::store, -1, t.partials, {slab, row, col}, {1, rows, g.tile[1]}, path);
 }
 
 /// CUTLASS's warp-specialised cooperative kernel: one producer warp, consumer warpgroups that share the tile's rows and
@@ -182,6 +183,45 @@ void append_skinny(trace::Trace& trace, const GemmShape& s, const GemmTensors& t
     trace.kernels.push_back(std::move(k));
 }
 
+/// A tensor's bytes as rows of another length.
+int as_matrix(trace::Trace& trace, int tensor, std::int64_t rows, std::int64_t cols) {
+    trace::Tensor view = trace.tensors[static_cast<std::size_t>(tensor)];
+    const std::int64_t element = trace::bits_of(view.dtype) / 8;
+    view.rank = 2;
+    view.shape = {rows, cols};
+    view.stride_bytes = {cols * element, element};
+    return trace.add_view(view);
+}
+
+/// Adds the partial sums, four neighbours a thread, and narrows them to C's type.
+void append_fold(trace::Trace& trace, const GemmShape& s, int partials, int c, int split, const std::string& name) {
+    constexpr int kWarps = 8;
+    constexpr std::int64_t kOutputs = kWarps * 32 * 4;  // of a CTA: 16 bytes of each slab for a thread
+    const std::int64_t outputs = s.batch * s.m * s.n;
+    trace::Kernel k;
+    k.name = name + ".fold";
+    k.op = "gemm";
+    k.work.names = {"", "", "block", ""};
+    k.work.extent = {1, 1, ceil_div(outputs, kOutputs), 1};
+    k.ctas = k.work.items();
+    k.registers_per_thread = 32;
+    k.rings = {{"registers", 1, split * kOutputs * 4, 1, true}};
+    const double adds = static_cast<double>(kOutputs) * split;
+    const Affine first = item(kN, kOutputs);
+    k.roles = {{"threads",
+                1,
+                kWarps,
+                {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency), acquire(0),
+                 move(StepKind::load, 0, partials, {0, first}, {split, kOutputs}, LoadPath::plain), commit(0),
+                 wait_full(0), vector({adds, 0, 0, 30}),
+                 move(StepKind::store, -1, as_matrix(trace, c, 1, outputs), {0, first}, {1, kOutputs}, LoadPath::plain),
+                 release(0)}}};
+    // Its additions are the schedule's and not the product's FLOPs; C is counted with the kernel that it completes.
+    k.flops = 0;
+    k.math_dtype = trace::Dtype::fp32;
+    trace.kernels.push_back(std::move(k));
+}
+
 }  // namespace
 
 GemmTensors add_gemm_tensors(trace::Trace& trace, const GemmShape& s, const std::string& name) {
@@ -193,14 +233,26 @@ GemmTensors add_gemm_tensors(trace::Trace& trace, const GemmShape& s, const std:
 void append_gemm(trace::Trace& trace, const GemmShape& shape, const GemmTensors& tensors, const GemmSchedule& schedule,
                  const std::string& name, const device::Device& device) {
     GemmTensors used = tensors;
-    if (schedule.split > 1 && used.sums < 0) {
-        used.sums = trace.add_tensor(name + ".sums", trace::Dtype::fp32, matrix(shape, shape.m, shape.n));
+    const std::int64_t outputs = shape.batch * shape.m * shape.n;
+    if (schedule.split > 1) {
+        if (used.partials < 0) {
+            used.partials = trace.add_tensor(name + ".partials", trace::Dtype::fp32, {schedule.split, outputs});
+        }
+        trace::Tensor slabs = trace.tensors[static_cast<std::size_t>(used.partials)];
+        slabs.rank = 3;
+        slabs.shape = {schedule.split * shape.batch, shape.m, shape.n};
+        slabs.stride_bytes = {4 * shape.m * shape.n, 4 * shape.n, 4};
+        used.partials = trace.add_view(slabs);
     }
     trace::Kernel kernel = describe(shape, schedule, name, device);
     if (schedule.skinny) {
         append_skinny(trace, shape, used, schedule, std::move(kernel));
     } else {
         append_large(trace, shape, used, schedule, std::move(kernel));
+    }
+    if (schedule.split > 1) {
+        append_fold(trace, shape, as_matrix(trace, used.partials, schedule.split, outputs), used.c, schedule.split,
+                    name);
     }
 }
 

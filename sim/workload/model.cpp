@@ -98,19 +98,22 @@ private:
             input = trace_.add_view(matrix);
         }
         const GemmSchedule schedule = choose_gemm(shape, s_.wish, device_);
-        append_gemm(trace_, shape, {input, weights, output, sums(schedule, rows, out)}, schedule, name, device_);
+        append_gemm(trace_, shape, {input, weights, output, partials(schedule.split, rows * out)}, schedule, name,
+                    device_);
     }
 
-    /// Split products add up in one workspace, which stays in L2; each sees it in its own shape.
-    int sums(const GemmSchedule& schedule, std::int64_t rows, std::int64_t out) {
-        if (schedule.split == 1) return -1;
-        if (workspace_ < 0) {
-            const std::int64_t widest = std::max({qkv_width(), 2 * m_.intermediate, m_.hidden, m_.vocabulary});
-            workspace_ = trace_.add_tensor("sums", trace::Dtype::fp32, {rows_, widest});
+    /// Split products leave their partial sums in one workspace, as a library's handle has it; each sees it in its own
+    /// shape. It grows with the largest.
+    int partials(std::int64_t split, std::int64_t outputs) {
+        if (split == 1) return -1;
+        if (split * outputs > workspace_elements_) {
+            workspace_elements_ = split * outputs;
+            workspace_ = trace_.add_tensor("workspace", trace::Dtype::fp32, {workspace_elements_});
         }
         trace::Tensor view = trace_.tensors[static_cast<std::size_t>(workspace_)];
-        view.shape = {rows, out};
-        view.stride_bytes = {4 * out, 4};
+        view.rank = 2;
+        view.shape = {split, outputs};
+        view.stride_bytes = {4 * outputs, 4};
         return trace_.add_view(view);
     }
 
@@ -199,6 +202,7 @@ private:
     const device::Device& device_;
     trace::Trace trace_;
     std::int64_t rows_;
+    std::int64_t workspace_elements_ = 0;
     int hidden_, residual_, normed_, qkv_, rotated_, new_kv_, queries_, attended_, gate_up_, gated_, partial_ = -1,
                                                                                                      workspace_ = -1;
 };

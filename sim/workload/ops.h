@@ -47,7 +47,9 @@ struct AttentionShape {
     std::int64_t batch, heads, kv_heads, q, kv, head_dim;
     bool causal;
     trace::Dtype dtype, kv_dtype;
-    std::int64_t page = 0;  ///< KV page in tokens; 0: contiguous
+    std::int64_t page = 0;      ///< KV page in tokens; 0: contiguous
+    bool tokens_first = false;  ///< keys and values as [token][head] (NHD: vLLM, FlashAttention) and not [head][token]
+                                ///< (HND: TensorRT-LLM)
 };
 struct AttentionTensors {
     int q, k, v, o;

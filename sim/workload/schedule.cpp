@@ -112,11 +112,16 @@ double hbm_cycles(const GemmShape& s, const device::Device& d) {
     return bytes / d.hbm.peak_gbps() * d.clocks.sm_mhz * 1e-3;
 }
 
-/// Cycles of the fp32 partial sums on their way into L2: every SM at its share of the request network's width.
-double reduce_cycles(const GemmShape& s, int split, const device::Device& d) {
+/// Cycles that a split costs: the fp32 partial sums on their way into L2 and out again, every SM at its share of the
+/// networks' width, and the second kernel's start, two accesses and end.
+double fold_cycles(const GemmShape& s, int split, const device::Device& d) {
     if (split == 1) return 0;
+    constexpr double kAccesses = 2 * 350;  // a load from either half of L2, a store
     const double bytes = 4.0 * static_cast<double>(s.m * s.n * s.batch) * split;
-    return bytes / (d.floorplan.gpc_crossbar.bytes_per_cycle * d.gpcs());
+    const double written = bytes / (d.floorplan.gpc_crossbar.bytes_per_cycle * d.gpcs());
+    const double read = bytes / (l2_rate(d) * d.sms());
+    return written + read + d.launch.graph_gap_us * d.clocks.sm_mhz + d.launch.cta_start_cycles +
+           d.launch.cta_exit_cycles + kAccesses;
 }
 
 /// k elements of a skinny stage: a granule of each weight row, or less, so that three stages fit.
@@ -130,7 +135,21 @@ int skinny_k(const GemmShape& s, int padded, int rows) {
     return static_cast<int>(std::min(whole, k));
 }
 
-/// Tile and split with the least work on the busiest SM.
+/// Cycles in which the chip streams `shares` equal parts of the weights, dealt to SMs in rounds: at the memory's rate
+/// while enough SMs read, at what one SM can have when few are left with a part. A part is `weights` bytes from memory
+/// and `all` bytes with the activations.
+double stream_cycles(std::int64_t shares, double weights, double all, const device::Device& d) {
+    constexpr double kLoadedLatency = 1200;  // cycles; 1,265 with 934 KB under way (GPGPU-Sim notes, H100 PCIe)
+    const double memory = d.hbm.peak_gbps() * 1e3 / d.clocks.sm_mhz;  // bytes per cycle
+    const double one_sm =
+        std::min(d.sm.lsu_bytes_per_cycle, d.tma.requests_in_flight * d.l2.line_bytes / kLoadedLatency);
+    const auto round = [&](std::int64_t sms) {
+        return sms == 0 ? 0 : std::max(static_cast<double>(sms) * weights / memory, all / one_sm);
+    };
+    return static_cast<double>(shares / d.sms()) * round(d.sms()) + round(shares % d.sms());
+}
+
+/// Tile and split that stream the weights soonest.
 void choose_skinny(const GemmShape& s, int padded, GemmSchedule& g, const device::Device& d) {
     const std::vector<int> fma_rows = {16, 8, 32}, wgmma_rows = {64};
     double best = std::numeric_limits<double>::max();
@@ -139,13 +158,12 @@ void choose_skinny(const GemmShape& s, int padded, GemmSchedule& g, const device
             const std::array<int, 3> tile{padded, rows, skinny_k(s, padded, rows)};
             const std::int64_t steps = ceil_div(s.k, tile[2]);
             if (split > steps) continue;
-            const std::int64_t tiles = ceil_div(s.n, rows) * s.batch;
-            const auto busiest = static_cast<double>(rounds(tiles * split, d.sms()) * ceil_div(steps, split));
-            const double hbm_rate = d.hbm.peak_gbps() * 1e3 / d.clocks.sm_mhz / d.sms();  // bytes per cycle of one SM
+            const auto share = static_cast<double>(ceil_div(steps, split));
             const double cost =
-                busiest * static_cast<double>(weight_bytes(s, tile)) / hbm_rate + reduce_cycles(s, split, d);
-            // A split must earn more than another tile: its sums make work that this arithmetic does not see.
-            if (cost >= best * (split == 1 ? 0.98 : 0.95)) continue;
+                stream_cycles(ceil_div(s.n, rows) * s.batch * split, share * static_cast<double>(weight_bytes(s, tile)),
+                              share * static_cast<double>(stage_bytes(s, tile)), d) +
+                fold_cycles(s, split, d);
+            if (cost >= best * 0.98) continue;
             best = cost;
             g.tile = tile;
             g.split = split;
@@ -192,7 +210,7 @@ double large_cycles(const GemmShape& s, const GemmSchedule& g, const device::Dev
     const std::int64_t items = ceil_div(s.m, t[0]) * ceil_div(s.n, t[1]) * s.batch * g.split;
     const double waves = static_cast<double>(rounds(items, resident_ctas(d, g.cluster)));
     const double busy =
-        waves * (static_cast<double>(steps) * std::max(tensor, load) + kShown) + reduce_cycles(s, g.split, d);
+        waves * (static_cast<double>(steps) * std::max(tensor, load) + kShown) + fold_cycles(s, g.split, d);
     // What memory binds anyway still prefers the schedule that is idler.
     return std::max(busy, hbm_cycles(s, d)) + 0.1 * busy;
 }

@@ -31,7 +31,8 @@ AttentionShape attention_shape(const OpSpec& op, bool prefill) {
                      prefill && op.flag("causal", false),
                      op.dtype(),
                      op.dtype(),
-                     op.number("page", 0)};
+                     op.number("page", 0),
+                     op.word("kv_layout", "hnd", {"hnd", "nhd"}) == "nhd"};
     if (s.heads % s.kv_heads != 0)
         throw InputError("operation " + op.op() + ", kv_heads", std::to_string(s.kv_heads),
                          "a divisor of heads = " + std::to_string(s.heads));

@@ -126,7 +126,7 @@ unsigned L2Partition::fetch_sectors(unsigned wanted) const {
 }
 
 std::uint32_t L2Partition::find_fill(std::size_t slice, std::uint32_t row, bool far, std::size_t line) const {
-    std::uint32_t fill = slices_[slice].fills[row % kFillBuckets];
+    std::uint32_t fill = slices_[slice].fills[fill_bucket(row)];
     for (; fill != kNone; fill = pools_.fills[fill].next) {
         const Fill& candidate = pools_.fills[fill];
         if (candidate.row == row && candidate.far == far && (candidate.lines >> line & 1) != 0) return fill;
@@ -135,15 +135,20 @@ std::uint32_t L2Partition::find_fill(std::size_t slice, std::uint32_t row, bool 
 }
 
 void L2Partition::add_fill(std::size_t slice, std::uint32_t fill) {
-    std::uint32_t& head = slices_[slice].fills[pools_.fills[fill].row % kFillBuckets];
+    std::uint32_t& head = slices_[slice].fills[fill_bucket(pools_.fills[fill].row)];
     pools_.fills[fill].next = head;
+    pools_.fills[fill].previous = kNone;
+    if (head != kNone) pools_.fills[head].previous = fill;
     head = fill;
 }
 
-void L2Partition::remove_fill(std::size_t slice, std::uint32_t fill) {
-    std::uint32_t* link = &slices_[slice].fills[pools_.fills[fill].row % kFillBuckets];
-    while (*link != fill) link = &pools_.fills[*link].next;
-    *link = pools_.fills[fill].next;
+void L2Partition::remove_fill(const Fill& fill) {
+    if (fill.next != kNone) pools_.fills[fill.next].previous = fill.previous;
+    if (fill.previous != kNone) {
+        pools_.fills[fill.previous].next = fill.next;
+    } else {
+        slices_[fill.slice].fills[fill_bucket(fill.row)] = fill.next;
+    }
 }
 
 int L2Partition::allocate(std::size_t slice, std::size_t line, std::uint32_t row, bool far, int policy,
@@ -323,7 +328,7 @@ void L2Partition::finish_fill(std::uint32_t index, std::int64_t ready_ps) {
         TagStore::put(set.pending, way, false);
         set.sectors[way] |= static_cast<std::uint8_t>(arrived);
     }
-    if (fill.lines != 0) remove_fill(fill.slice, index);
+    if (fill.lines != 0) remove_fill(fill);
     // Those that asked first are answered first.
     std::uint32_t list = fill.more_askers, ordered = kNone;
     while (list != kNone) {

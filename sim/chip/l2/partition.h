@@ -27,12 +27,12 @@ class HbmStack;
 
 /// Sectors of one granule on their way into a slice, from memory or from the other partition.
 struct Fill {
-    std::uint64_t sectors;      ///< asked for
-    std::uint64_t ways;         ///< four bits per line of the granule
-    std::uint32_t row;          ///< granule within the slice
-    std::uint32_t first_asker;  ///< whose look-up made it
-    std::uint32_t more_askers;  ///< list of Asker
-    std::uint32_t next;         ///< in its slice's list of fills
+    std::uint64_t sectors;         ///< asked for
+    std::uint64_t ways;            ///< four bits per line of the granule
+    std::uint32_t row;             ///< granule within the slice
+    std::uint32_t first_asker;     ///< whose look-up made it
+    std::uint32_t more_askers;     ///< list of Asker
+    std::uint32_t next, previous;  ///< in its slice's list of fills: a row may have one for each line
     std::uint16_t slice;
     std::uint16_t lines;   ///< which lines of the granule it fills; none: its sectors pass without being kept
     std::uint8_t runs;     ///< DRAM runs that have not come back
@@ -96,15 +96,17 @@ public:
     [[nodiscard]] std::string describe_held() const;
 
 private:
-    static constexpr std::uint32_t kFillBuckets = 64;
+    static constexpr int kFillBucketBits = 8;
+    /// Rows of a matrix lie apart by powers of two: their low bits say little (Fibonacci hashing).
+    static std::size_t fill_bucket(std::uint32_t row) { return row * 0x9E3779B1U >> (32 - kFillBucketBits); }
     struct Slice {
         Slice(int sets, int ways, Replacement replacement) : tags(sets, ways, replacement) { fills.fill(kNone); }
         TagStore tags;
-        Server lookups;                                 // tag pipeline
-        Server out;                                     // data port to the crossbar
-        int writes_in_flight = 0;                       // bursts that memory has not yet taken
-        RingQueue<std::uint32_t> stalled;               // chunks behind a full write-back queue
-        std::array<std::uint32_t, kFillBuckets> fills;  // those on their way, by row
+        Server lookups;                                                      // tag pipeline
+        Server out;                                                          // data port to the crossbar
+        int writes_in_flight = 0;                                            // bursts that memory has not yet taken
+        RingQueue<std::uint32_t> stalled;                                    // chunks behind a full write-back queue
+        std::array<std::uint32_t, std::size_t{1} << kFillBucketBits> fills;  // those on their way, by row
     };
     /// What a look-up found.
     struct Lookup {
@@ -136,7 +138,7 @@ private:
     int start_fill(const FillTarget& target, std::uint64_t sectors, unsigned lines, std::uint64_t ways,
                    std::uint32_t who, std::int64_t ready_ps);
     void add_fill(std::size_t slice, std::uint32_t fill);
-    void remove_fill(std::size_t slice, std::uint32_t fill);
+    void remove_fill(const Fill& fill);
     [[nodiscard]] unsigned fetch_sectors(unsigned wanted) const;
     void flush_victim(std::size_t slice, std::int64_t now_ps);
     void mark_written(std::size_t slice, std::uint32_t row, std::uint64_t sectors, int policy, std::int64_t now_ps);

@@ -323,7 +323,8 @@ void Sm::release(Cta& cta, int slot, RoleState& role, int ring_index, std::int64
         counters_.life.compute += static_cast<double>(now - state.full_ps) * static_cast<double>(state.expected);
     if (role.instance == 0 && watched()) {
         bench_.tiles->push_back({index_, slot, ring_index, Ps{cta.began_ps}, cursor.released - 1, state.tile,
-                                 Ps{state.issued_ps}, Ps{state.full_ps}, Ps{state.seen_ps}, Ps{now}});
+                                 Ps{state.issued_ps}, Ps{state.full_ps}, Ps{state.seen_ps}, Ps{now},
+                                 program(cta).kernel->rings[static_cast<std::size_t>(ring_index)].registers});
     }
     const auto at = now + cycles(device_.sm.barrier_arrive_cycles);
     if (program(cta).ring_group[static_cast<std::size_t>(ring_index)] > 1) {

@@ -61,22 +61,22 @@ BoxWalk::BoxWalk(const trace::Tensor& tensor, const std::array<std::int64_t, tra
 
 std::uint64_t BoxWalk::run_address() const {
     std::uint64_t address = tensor_->base + static_cast<std::uint64_t>(inner_offset_bytes_);
-    std::int64_t outer = 0;
+    const int paged = tensor_->paged_dim;
+    std::int64_t table = 0, tables = 1;  // which page table: one for each coordinate that a page does not contain
     for (int d = 0; d < dims_; ++d) {
         const auto i = static_cast<std::size_t>(d);
         const std::int64_t at = origin_[i] + index_[i];
-        if (d == tensor_->paged_dim) {
+        const std::int64_t stride = tensor_->stride_bytes[i];
+        if (d == paged) {
             const std::int64_t pages_per = (tensor_->shape[i] + tensor_->page_extent - 1) / tensor_->page_extent;
-            std::int64_t pages = pages_per;
-            for (int o = 0; o < d; ++o) pages *= tensor_->shape[static_cast<std::size_t>(o)];
-            const std::int64_t slot = permute_page(outer * pages_per + at / tensor_->page_extent, pages);
-            address = tensor_->base + static_cast<std::uint64_t>(inner_offset_bytes_ + (slot * tensor_->page_extent +
-                                                                                        at % tensor_->page_extent) *
-                                                                                           tensor_->stride_bytes[i]);
+            const std::int64_t slot = permute_page(table * pages_per + at / tensor_->page_extent, tables * pages_per);
+            address += static_cast<std::uint64_t>((slot * tensor_->page_extent + at % tensor_->page_extent) * stride);
+        } else if (d < paged && stride > tensor_->stride_bytes[static_cast<std::size_t>(paged)]) {
+            table = table * tensor_->shape[i] + at;
+            tables *= tensor_->shape[i];
         } else {
-            address += static_cast<std::uint64_t>(at * tensor_->stride_bytes[i]);
+            address += static_cast<std::uint64_t>(at * stride);
         }
-        outer = outer * tensor_->shape[i] + at;
     }
     return address;
 }

@@ -70,6 +70,21 @@ TEST_F(Files, ReadsWhatStandsThere) {
     EXPECT_TRUE(e.warm);
 }
 
+TEST_F(Files, AGraphOfFewOperationsBearsMoreOfItsLaunch) {
+    const auto added = [&](int ops, int replays) {
+        const auto all = validate::read_records(
+            file(records(R"("metric": "time_us", "value": 12.5, "timing": "graph_node", "graph": {"ops": )" +
+                         std::to_string(ops) + R"(, "replays": )" + std::to_string(replays) + "}")));
+        return validate::express(all.front(), pcie()).added_us;
+    };
+    const auto& launch = pcie().launch;
+    // One operation: each replay is a launch of its own, and a sixth of the first one's wait is in each of the six.
+    EXPECT_DOUBLE_EQ(added(1, 6), launch.stream_gap_us + launch.first_launch_us / 6);
+    // Very many operations, replayed very often: the gap between nodes alone.
+    EXPECT_NEAR(added(10000, 1000), launch.graph_gap_us, 1e-3);
+    EXPECT_GT(added(2, 6), added(6, 6));
+}
+
 TEST_F(Files, SaysWhereAFileIsWrong) {
     EXPECT_NE(error_of(file(R"({"schema": "memwall-trace/1", "records": []})")).find("/schema"), std::string::npos);
     EXPECT_NE(error_of(file(records(R"("metric": "time_us", "value": -1)"))).find("/records/0/value"),

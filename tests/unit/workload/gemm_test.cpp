@@ -52,14 +52,33 @@ TEST_P(Gemm, PassesTheCheck) {
     EXPECT_NO_THROW(trace::check(trace_));
 }
 
-TEST_P(Gemm, WritesEveryOutputOnceOrOncePerSplit) {
-    if (schedule_.split == 1) {
-        EXPECT_TRUE(test::all_are(test::touched(trace_, kernel(), StepKind::store, tensors_.c), 1));
-    } else {
-        const int sums = test::tensor_named(trace_, "gemm.sums");
-        EXPECT_TRUE(test::all_are(test::touched(trace_, kernel(), StepKind::reduce, sums), schedule_.split));
-        EXPECT_TRUE(test::all_are(test::touched(trace_, kernel(), StepKind::store, tensors_.c), 0));
+TEST_P(Gemm, WritesEveryOutputOnceAndPartialSumsOnceForEachSplit) {
+    const bool split = schedule_.split > 1;
+    EXPECT_EQ(trace_.kernels.size(), split ? 2U : 1U);
+    EXPECT_TRUE(test::all_are(test::touched(trace_, kernel(), StepKind::store, tensors_.c), split ? 0 : 1));
+    if (!split) return;
+    const int slabs = kernel().roles.back().steps.back().tensor;  // where the last step stores
+    const GemmShape& s = GetParam().shape;
+    EXPECT_EQ(trace_.tensors[static_cast<std::size_t>(slabs)].shape[0], schedule_.split * s.batch);
+    EXPECT_TRUE(test::all_are(test::touched(trace_, kernel(), StepKind::store, slabs), 1));
+}
+
+TEST_P(Gemm, TheFoldReadsEveryPartialSumAndWritesEveryOutputOnce) {
+    if (schedule_.split == 1) return;
+    const trace::Kernel& fold = trace_.kernels.back();
+    EXPECT_EQ(fold.name, "gemm.fold");
+    int read = -1, written = -1;
+    for (const trace::Step& step : fold.roles.front().steps) {
+        if (step.kind == StepKind::load) read = step.tensor;
+        if (step.kind == StepKind::store) written = step.tensor;
     }
+    const auto& tensor = [&](int index) -> const trace::Tensor& {
+        return trace_.tensors[static_cast<std::size_t>(index)];
+    };
+    EXPECT_TRUE(test::all_are(test::touched(trace_, fold, StepKind::load, read), 1));
+    EXPECT_TRUE(test::all_are(test::touched(trace_, fold, StepKind::store, written), 1));
+    EXPECT_EQ(tensor(written).base, tensor(tensors_.c).base);
+    EXPECT_EQ(tensor(read).base, tensor(test::tensor_named(trace_, "gemm.partials")).base);
 }
 
 TEST_P(Gemm, ReadsEachOperandOncePerTileOfTheOther) {

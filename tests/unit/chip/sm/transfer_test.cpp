@@ -69,5 +69,25 @@ TEST(BoxWalk, ScattersPagesOverTheSameFootprint) {
     EXPECT_NE(*page1.begin(), *page0.rbegin() + 1);
 }
 
+TEST(BoxWalk, HeadsThatLieInsideAPageShareIt) {
+    // A cache of 2 sequences, 4 heads, 64 tokens of 128 fp16: [sequence][token][head][dim] in memory, pages of 16
+    // tokens.
+    trace::Tensor cache;
+    cache.dtype = trace::Dtype::fp16;
+    cache.rank = 4;
+    cache.shape = {2, 4, 64, 128};
+    cache.stride_bytes = {64 * 4 * 256, 256, 4 * 256, 2};
+    cache.paged_dim = 2;
+    cache.page_extent = 16;
+    const auto whole = walk(BoxWalk(cache, {0, 0, 0, 0}, {2, 4, 64, 128}, 2048));
+    EXPECT_EQ(whole.size(), 2U * 64 * 4 * 256);  // every byte once: no two pages fall together
+    EXPECT_EQ(*whole.rbegin() + 1, whole.size());
+    const auto head0 = walk(BoxWalk(cache, {0, 0, 16, 0}, {1, 1, 1, 128}, 2048));
+    const auto head3 = walk(BoxWalk(cache, {0, 3, 16, 0}, {1, 1, 1, 128}, 2048));
+    EXPECT_EQ(*head3.begin() - *head0.begin(), 3U * 256);
+    const auto next = walk(BoxWalk(cache, {0, 0, 17, 0}, {1, 1, 1, 128}, 2048));
+    EXPECT_EQ(*next.begin() - *head0.begin(), 4U * 256);
+}
+
 }  // namespace
 }  // namespace memwall::chip
