@@ -134,8 +134,8 @@ std::vector<Line> l2_lines() {
     for (const auto& p : points) {
         Line line{"2 L2 read",
                   fmt::format("distinct data, {} MB, again and again", p.mb),
-                  fmt::format("read bytes={} passes={} threads_per_cta=1024 ctas_per_sm=2",
-                              static_cast<std::int64_t>(p.mb * 1048576), std::max(3, static_cast<int>(256 / p.mb))),
+                  fmt::format("stream bytes={} reads=1 writes=0 passes={} threads_per_cta=1024 ctas_per_sm=2",
+                              static_cast<std::int64_t>(p.mb * 1048576), static_cast<int>(2048 / p.mb)),
                   Metric::gbps,
                   {}};
         line.published["h100-pcie"] = {p.pcie, kRrzeL2};
