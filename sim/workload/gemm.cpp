@@ -183,16 +183,6 @@ void append_skinny(trace::Trace& trace, const GemmShape& s, const GemmTensors& t
     trace.kernels.push_back(std::move(k));
 }
 
-/// A tensor's bytes as rows of another length.
-int as_matrix(trace::Trace& trace, int tensor, std::int64_t rows, std::int64_t cols) {
-    trace::Tensor view = trace.tensors[static_cast<std::size_t>(tensor)];
-    const std::int64_t element = trace::bits_of(view.dtype) / 8;
-    view.rank = 2;
-    view.shape = {rows, cols};
-    view.stride_bytes = {cols * element, element};
-    return trace.add_view(view);
-}
-
 /// Adds the partial sums, four neighbours a thread, and narrows them to C's type.
 void append_fold(trace::Trace& trace, const GemmShape& s, int partials, int c, int split, const std::string& name) {
     constexpr int kWarps = 8;

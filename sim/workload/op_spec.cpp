@@ -24,7 +24,7 @@ const std::vector<OpEntry>& table() {
         {"gemm",
          {"m", "n", "k", "dtype"},
          {"out_dtype", "weights_dtype", "batch", "tile", "stages", "split", "cluster", "persistent", "panel", "path",
-          "runtime"}},
+          "quantize", "runtime"}},
         {"attention_prefill",
          {"batch", "heads", "kv_heads", "q", "kv", "head_dim", "causal", "dtype"},
          {"kv_layout", "tile", "stages", "flash"}},

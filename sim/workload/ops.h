@@ -27,6 +27,15 @@ void append_elementwise(trace::Trace& trace, const ElementwiseShape& shape, cons
                         const std::vector<int>& outputs, const std::string& name, const device::Device& device);
 void append_stream(trace::Trace& trace, const OpSpec& op, const device::Device& device);
 
+/// Where the scale of a tensor that is narrowed to 8 bits comes from.
+enum class Quantize {
+    static_scale,   ///< known beforehand: one kernel narrows
+    dynamic_scale,  ///< the tensor's largest magnitude: a clear, a search for it, the narrowing, and the scale as fp32
+};
+/// Narrows `elements` of `source` into `target`, both of any shape.
+void append_quantize(trace::Trace& trace, std::int64_t elements, int source, int target, Quantize how,
+                     const std::string& name);
+
 // Rows that stay on chip.
 
 struct RowShape {

@@ -12,10 +12,6 @@ namespace {
 
 constexpr int kRows = 1, kPart = 2;  // the work item's dimensions
 
-/// A reduction over a block: five shuffles inside a warp, one trip through shared memory, five more, and two barriers;
-/// about 24 cycles a shuffle step with its add (dependent FP32 4, shuffle about 20) and 29 for shared memory each way.
-constexpr double kReductionCycles = 2 * 5 * 24 + 2 * 29 + 2 * 17;
-
 /// How a kernel cuts rows into CTAs: by the rules of quack (Dao-AILab, rmsnorm_config.py and softmax.py), whose small
 /// CTAs leave room for many rows on an SM at a time.
 struct RowCut {

@@ -21,8 +21,8 @@ constexpr std::int64_t kSkinnyRingBytes = 192 << 10;
 constexpr int kSkinnyStages = 3;                   // at least
 constexpr std::int64_t kEpilogueBytes = 16 << 10;  // the epilogue's staging tile, as in CUTLASS's TMA-store epilogues
 constexpr std::int64_t kSkinnyEpilogueBytes = 1024;
-constexpr int kMostStages = 8;
-constexpr int kPanel = 16;  // m tiles: 16 x 8 tiles of 128x256 are one wave whose A and B are equally large
+constexpr int kMostStages = 16;  // of cuBLAS kernels for few rows: "64x8_64x16" says 16 stages of 64 elements
+constexpr int kPanel = 16;       // m tiles: 16 x 8 tiles of 128x256 are one wave whose A and B are equally large
 constexpr double kSmallerTileEarns = 0.95;
 constexpr int kMaxAccumulators = 208;  // of the 255 registers that a thread can address
 
@@ -116,9 +116,10 @@ double hbm_cycles(const GemmShape& s, const device::Device& d) {
 /// networks' width, and the second kernel's start, two accesses and end.
 double fold_cycles(const GemmShape& s, int split, const device::Device& d) {
     if (split == 1) return 0;
-    constexpr double kAccesses = 2 * 350;  // a load from either half of L2, a store
+    constexpr double kAccesses = 2 * 350;            // a load from either half of L2, a store
+    constexpr double kPayload = 128.0 / (128 + 32);  // of what a store brings to the network: lines have headers
     const double bytes = 4.0 * static_cast<double>(s.m * s.n * s.batch) * split;
-    const double written = bytes / (d.floorplan.gpc_crossbar.bytes_per_cycle * d.gpcs());
+    const double written = bytes / (d.floorplan.gpc_crossbar.bytes_per_cycle * kPayload * d.gpcs());
     const double read = bytes / (l2_rate(d) * d.sms());
     return written + read + d.launch.graph_gap_us * d.clocks.sm_mhz + d.launch.cta_start_cycles +
            d.launch.cta_exit_cycles + kAccesses;
@@ -204,24 +205,35 @@ double large_cycles(const GemmShape& s, const GemmSchedule& g, const device::Dev
     const double operand = (64 + t[1]) * 32 / d.sm.smem_bytes_per_cycle;
     const double one = std::max(2.0 * 64 * t[1] * k_step(s) / rate, operand);
     const double tensor = t[0] / 64.0 * k_steps * one;
-    const auto weights = static_cast<double>(weight_bytes(s, t));
-    const double load = (static_cast<double>(stage_bytes(s, t)) - weights + weights / g.cluster) / l2_rate(d);
+    // Neighbours ask for the same tiles, whose requests are joined on the way to L2: the SM's own port is what counts.
+    const double load = static_cast<double>(stage_bytes(s, t)) / d.floorplan.sm_tpc.bytes_per_cycle_back;
     const std::int64_t steps = ceil_div(ceil_div(s.k, t[2]), g.split);
     const std::int64_t items = ceil_div(s.m, t[0]) * ceil_div(s.n, t[1]) * s.batch * g.split;
     const double waves = static_cast<double>(rounds(items, resident_ctas(d, g.cluster)));
-    const double busy =
-        waves * (static_cast<double>(steps) * std::max(tensor, load) + kShown) + fold_cycles(s, g.split, d);
-    // What memory binds anyway still prefers the schedule that is idler.
-    return std::max(busy, hbm_cycles(s, d)) + 0.1 * busy;
+    const double busy = waves * (static_cast<double>(steps) * std::max(tensor, load) + kShown);
+    // What memory binds anyway still prefers the schedule that is idler. The fold comes when memory has been read.
+    return std::max(busy, hbm_cycles(s, d)) + 0.1 * busy + fold_cycles(s, g.split, d);
 }
 
-std::vector<std::array<int, 3>> large_tiles(const GemmShape& s, const ScheduleWish& wish) {
+/// Columns of the narrowest tile of `rows` with which all tiles run at once, or 0 where none is narrow enough. cuBLAS
+/// has kernels for every eight columns (its nvjet kernels say so in their names).
+int one_wave_columns(const GemmShape& s, int rows, const device::Device& d) {
+    const std::int64_t across = d.sms() / (ceil_div(s.m, rows) * s.batch);
+    if (across == 0) return 0;
+    const std::int64_t columns = ceil_div(ceil_div(s.n, across), 8) * 8;
+    return columns >= 16 && columns <= 256 ? static_cast<int>(columns) : 0;
+}
+
+std::vector<std::array<int, 3>> large_tiles(const GemmShape& s, const ScheduleWish& wish, const device::Device& d) {
     if (wish.tile) return {*wish.tile};
     const int k = static_cast<int>(128 / bytes_per(s.dtype));  // one 128-byte swizzle row
     std::vector<std::array<int, 3>> tiles;
     for (const auto& [m, n] :
          {std::pair{128, 256}, {256, 128}, {128, 192}, {128, 128}, {128, 64}, {64, 256}, {64, 128}, {64, 64}}) {
         tiles.push_back({m, n, k});
+    }
+    for (const int rows : {128, 64}) {
+        if (const int columns = one_wave_columns(s, rows, d); columns > 0) tiles.push_back({rows, columns, k});
     }
     return tiles;
 }
@@ -239,13 +251,14 @@ std::vector<int> large_splits(const GemmShape& s, const GemmSchedule& g, const S
 GemmSchedule large(const GemmShape& s, const ScheduleWish& wish, const device::Device& d) {
     GemmSchedule best{};
     double fewest = std::numeric_limits<double>::max();
-    for (const auto& tile : large_tiles(s, wish)) {
+    for (const auto& tile : large_tiles(s, wish, d)) {
         check_tile(s, tile, false);
         GemmSchedule g{};
         g.tile = tile;
         const bool pairs = ceil_div(s.m, tile[0]) % 2 == 0;
+        // Where nothing else tells them apart, the pair that fetches its weights once.
         const std::vector<int> clusters = wish.cluster ? std::vector{*wish.cluster}
-                                          : pairs      ? std::vector{1, 2}
+                                          : pairs      ? std::vector{2, 1}
                                                        : std::vector{1};
         for (const int split : large_splits(s, g, wish, d)) {
             for (const int cluster : clusters) {
@@ -253,8 +266,9 @@ GemmSchedule large(const GemmShape& s, const ScheduleWish& wish, const device::D
                 g.cluster = cluster;
                 const double cycles = large_cycles(s, g, d);
                 // Candidates come with the largest first. A smaller tile reads more, which whole waves do not see: it
-                // must earn more than another cluster or split of the same tile.
-                if (cycles >= fewest * (g.tile == best.tile ? 0.999 : kSmallerTileEarns)) continue;
+                // must earn more than another cluster or split of the same tile, or than a split of any.
+                const bool must_earn = g.tile != best.tile && best.split == 1;
+                if (cycles >= fewest * (must_earn ? kSmallerTileEarns : 0.999)) continue;
                 fewest = cycles;
                 best = g;
             }

@@ -18,6 +18,16 @@ void build_gemm(trace::Trace& trace, const OpSpec& op, const ScheduleWish& wish,
     shape.out_dtype = op.dtype("out_dtype", trace::bits_of(shape.dtype) < 16 ? trace::Dtype::bf16 : shape.dtype);
     trace.runtime = op.runtime(trace::Runtime::graph);
     const GemmTensors tensors = add_gemm_tensors(trace, shape, "gemm");
+    if (op.has("quantize")) {
+        // Activations arrive as wide as results leave.
+        const int wide = trace.add_tensor("gemm.a_wide", shape.out_dtype, {shape.batch, shape.m, shape.k});
+        if (trace::bits_of(shape.dtype) != 8 || trace::bits_of(shape.out_dtype) < 16)
+            throw InputError("operation gemm, quantize", *op.find("quantize"),
+                             "a product of 8-bit values with an out_dtype of 16 bits or more");
+        const bool dynamic = op.word("quantize", "dynamic", {"static", "dynamic"}) == "dynamic";
+        append_quantize(trace, shape.batch * shape.m * shape.k, wide, tensors.a,
+                        dynamic ? Quantize::dynamic_scale : Quantize::static_scale, "gemm.quantize");
+    }
     append_gemm(trace, shape, tensors, choose_gemm(shape, wish, device), "gemm", device);
 }
 

@@ -36,6 +36,46 @@ void expect_once(const trace::Trace& t, const trace::Kernel& k, StepKind kind, c
     EXPECT_TRUE(test::all_are(test::touched(t, k, kind, test::tensor_named(t, tensor)), times)) << tensor;
 }
 
+/// The tensor of a kernel's first step of `kind` that moves more than a sector.
+int mover(const trace::Trace& t, const trace::Kernel& k, StepKind kind) {
+    for (const trace::Role& role : k.roles) {
+        for (const trace::Step& step : role.steps) {
+            if (step.kind == kind && t.tensors[static_cast<std::size_t>(step.tensor)].shape[1] > 32) return step.tensor;
+        }
+    }
+    return -1;
+}
+
+TEST(Quantize, ReadsTheActivationsForTheirMaximumAndAgainToNarrowThem) {
+    const trace::Trace t = build("gemm m=300 n=4096 k=4096 dtype=fp8 quantize=dynamic");
+    ASSERT_EQ(t.kernels.size(), 5U);
+    const char* names[] = {"gemm.quantize.clear", "gemm.quantize.amax", "gemm.quantize", "gemm.quantize.widen_scale",
+                           "gemm"};
+    for (std::size_t i = 0; i < 5; ++i) EXPECT_EQ(t.kernels[i].name, names[i]);
+    const auto once = [&](const trace::Kernel& k, StepKind kind, std::size_t elements) {
+        const auto counts = test::touched(t, k, kind, mover(t, k, kind));
+        EXPECT_EQ(counts.size(), elements) << k.name;
+        EXPECT_TRUE(test::all_are(counts, 1)) << k.name;
+    };
+    once(t.kernels[1], StepKind::load, 300 * 4096);
+    once(t.kernels[2], StepKind::load, 300 * 4096);
+    once(t.kernels[2], StepKind::store, 300 * 4096);
+    EXPECT_EQ(t.kernels[1].compulsory_read_bytes, 2U * 300 * 4096);
+    EXPECT_EQ(t.kernels[2].compulsory_write_bytes, 1U * 300 * 4096);
+    EXPECT_EQ(t.kernels[1].ctas, 1024);  // as TensorRT-LLM launches it, however few the elements
+}
+
+TEST(Quantize, AKnownScaleIsOneKernel) {
+    const trace::Trace t = build("gemm m=16 n=4096 k=4096 dtype=fp8 quantize=static");
+    ASSERT_EQ(t.kernels.size(), 2U);
+    EXPECT_EQ(t.kernels[0].name, "gemm.quantize");
+}
+
+TEST(Quantize, IsForEightBits) {
+    EXPECT_NE(refusal("gemm m=16 n=4096 k=4096 dtype=bf16 quantize=dynamic").find("8-bit"), std::string::npos);
+    EXPECT_NE(refusal("gemm m=16 n=4096 k=4096 dtype=fp8 quantize=rows").find("static, dynamic"), std::string::npos);
+}
+
 TEST(Stream, CopyTouchesEveryByteOnce) {
     for (const char* op : {"copy bytes=2097152", "copy bytes=2097152 threads_per_cta=256"}) {
         const trace::Trace t = build(op);

@@ -49,6 +49,24 @@ TEST(ChooseGemm, ALargeProductGetsTheLibrariesSchedule) {
     EXPECT_FALSE(g.skinny);
 }
 
+TEST(ChooseGemm, FewRowsGetTilesOfOneWave) {
+    // Each of 132 SMs has at most one tile, and no second kernel has partial sums to fold.
+    for (const auto& [m, n, k] : {std::array{128, 4096, 4096},
+                                  {128, 12288, 4096},
+                                  {256, 2048, 4096},
+                                  {257, 8192, 8192},
+                                  {512, 4096, 4096},
+                                  {769, 4096, 4096}}) {
+        const GemmSchedule g = choose(m, n, k);
+        const int tiles = (m + g.tile[0] - 1) / g.tile[0] * ((n + g.tile[1] - 1) / g.tile[1]);
+        EXPECT_LE(tiles, 132) << m << " x " << n << " x " << k;
+        EXPECT_GE(tiles, 64) << m << " x " << n << " x " << k;
+        EXPECT_EQ(g.split, 1) << m << " x " << n << " x " << k;
+    }
+    // With k long enough for it, a few tiles are split all the same.
+    EXPECT_GT(choose(128, 512, 16384).split, 1);
+}
+
 TEST(ChooseGemm, DecodeStreamsWeights) {
     const GemmSchedule one = choose(1, 12288, 4096);
     EXPECT_TRUE(one.skinny && one.fma);
