@@ -147,7 +147,8 @@ double stream_cycles(std::int64_t shares, double weights, double all, const devi
     const auto round = [&](std::int64_t sms) {
         return sms == 0 ? 0 : std::max(static_cast<double>(sms) * weights / memory, all / one_sm);
     };
-    return static_cast<double>(shares / d.sms()) * round(d.sms()) + round(shares % d.sms());
+    const std::int64_t whole_rounds = shares / d.sms();
+    return static_cast<double>(whole_rounds) * round(d.sms()) + round(shares % d.sms());
 }
 
 /// Tile and split that stream the weights soonest.
