@@ -71,8 +71,8 @@ std::map<std::string, std::string> stand_ins_of(const std::vector<std::string>& 
 std::string file_of(const validate::Record& r, std::uint64_t situation) {
     std::string text = fmt::format("{}{}{}{}{},{},{};", r.device, r.op, r.metric, r.warm ? "w" : "c",
                                    static_cast<int>(r.timing), r.graph_ops, r.graph_replays);
-    for (const auto& [key, value] : r.params) text += key + "=" + value + ";";
-    for (const auto& [key, value] : r.schedule) text += key + "=" + value + ";";
+    for (const auto& [key, value] : r.params) text += fmt::format("{}={};", key, value);
+    for (const auto& [key, value] : r.schedule) text += fmt::format("{}={};", key, value);
     text += r.sm_clock_mhz ? fmt::format("{}", *r.sm_clock_mhz) : "";
     return fmt::format("{:016x}.json", fnv1a(text + r.failure, situation));
 }
@@ -199,6 +199,7 @@ int correlate_verb(std::vector<std::string> arguments) {
     const Replay replay(configs, o.sets, o.most_tflop, o.stand_ins);
     const std::uint64_t situation = situation_of(o, configs);
     std::vector<std::string> files;
+    files.reserve(records.size());
     for (const validate::Record& r : records) files.push_back(file_of(r, situation));
     Workers(o, replay, kept).run(records, files);
     std::vector<validate::Simulation> simulations;

@@ -52,9 +52,9 @@ std::string kernel_family(const Record& r) {
 /// Everything that two records of the same work share.
 std::string work_of(const Record& r, bool with_schedule) {
     std::string key = r.device + "|" + r.op + "|" + r.metric + "|" + (r.warm ? "warm" : "cold");
-    for (const auto& [name, value] : r.params) key += "|" + name + "=" + value;
+    for (const auto& [name, value] : r.params) key += fmt::format("|{}={}", name, value);
     if (with_schedule) {
-        for (const auto& [name, value] : r.schedule) key += "|" + name + "=" + value;
+        for (const auto& [name, value] : r.schedule) key += fmt::format("|{}={}", name, value);
     }
     return key;
 }
