@@ -73,7 +73,7 @@ std::string file_of(const validate::Record& r, std::uint64_t situation) {
                                    static_cast<int>(r.timing), r.graph_ops, r.graph_replays);
     for (const auto& [key, value] : r.params) text += fmt::format("{}={};", key, value);
     for (const auto& [key, value] : r.schedule) text += fmt::format("{}={};", key, value);
-    text += r.sm_clock_mhz ? fmt::format("{}", *r.sm_clock_mhz) : "";
+    text += r.sm_clock_mhz ? fmt::format("{}{}", *r.sm_clock_mhz, r.clock_is_ceiling ? "at most" : "") : "";
     return fmt::format("{:016x}.json", fnv1a(text + r.failure, situation));
 }
 

@@ -117,14 +117,15 @@ Replay::Replay(ConfigDirs configs, const std::vector<std::string>& sets, double 
 
 validate::Simulation Replay::run(const validate::Record& record, device::Device device) const {
     const validate::Expressed e = validate::express(record, device);
-    const auto once = [&](const device::Device& d) { return simulate_op(e.op, e.wish, d, configs_, e.warm); };
     if (record.sm_clock_mhz) device.clocks.sm_mhz = *record.sm_clock_mhz;
-    const trace::Trace trace = workload::build_trace(e.op, e.wish, device, configs_.roots);
+    const trace::Trace trace = trace_of(e.op, e.wish, device, configs_, e.warm);
     double flops = 0;
-    for (const trace::Kernel& kernel : trace.kernels) flops += kernel.flops;
+    for (std::size_t k = trace.warmup_kernels; k < trace.kernels.size(); ++k) flops += trace.kernels[k].flops;
     if (flops > 1e12 * most_tflop_)
         throw InputError(fmt::format("more than {} TFLOP (--most-tflop): it would take long", most_tflop_));
-    const Simulated s = record.sm_clock_mhz || e.at_full_clock ? once(device) : simulate_sustained(once, trace, device);
+    const bool clock_known = e.at_full_clock || (record.sm_clock_mhz && !record.clock_is_ceiling);
+    const Simulated s = clock_known ? cli::simulate(trace, describe(e.op, trace, device), device, {})
+                                    : simulate_sustained(e.op, trace, device);
 
     validate::Simulation done;
     done.device = device.name;

@@ -96,10 +96,15 @@ trace::Trace warmed(trace::Trace trace) {
     return trace;
 }
 
-Simulated simulate_op(const workload::OpSpec& op, const workload::ScheduleWish& wish, const device::Device& device,
+trace::Trace trace_of(const workload::OpSpec& op, const workload::ScheduleWish& wish, const device::Device& device,
                       const ConfigDirs& configs, bool warm) {
     trace::Trace trace = workload::build_trace(op, wish, device, configs.roots);
-    if (warm) trace = warmed(std::move(trace));
+    return warm ? warmed(std::move(trace)) : trace;
+}
+
+Simulated simulate_op(const workload::OpSpec& op, const workload::ScheduleWish& wish, const device::Device& device,
+                      const ConfigDirs& configs, bool warm) {
+    trace::Trace trace = trace_of(op, wish, device, configs, warm);
     auto run = describe(op, trace, device);
     return simulate(std::move(trace), std::move(run), device, {});
 }
@@ -150,8 +155,8 @@ result::Power power_of(const Simulated& s, const device::Device& device) {
     return p;
 }
 
-Simulated simulate_sustained(const std::function<Simulated(const device::Device&)>& run, const trace::Trace& trace,
-                             device::Device& device) {
+Simulated simulate_sustained(const workload::OpSpec& op, const trace::Trace& trace, device::Device& device) {
+    const auto run = [&](const device::Device& d) { return simulate(trace, describe(op, trace, d), d, {}); };
     constexpr int kMostRuns = 12;  // each goes most of the way: work that memory bounds gives back little time
     const double highest = device.clocks.sm_mhz;
     double bytes = 0;

@@ -1,7 +1,6 @@
 // One operation on one device, from its text to its result: what the verbs share.
 #pragma once
 
-#include <functional>
 #include <string>
 
 #include "base/observations.h"
@@ -35,7 +34,11 @@ Simulated simulate(trace::Trace trace, result::RunDescription run, const device:
 /// The kernels of `trace` run twice, and only the second time counts: L2 then holds what it can.
 trace::Trace warmed(trace::Trace trace);
 
-/// An operation by itself. `warm`: see `warmed`.
+/// Kernels of an operation by itself, with their schedules for `device`. `warm`: see `warmed`.
+trace::Trace trace_of(const workload::OpSpec& op, const workload::ScheduleWish& wish, const device::Device& device,
+                      const ConfigDirs& configs, bool warm = false);
+
+/// Builds and simulates an operation by itself.
 Simulated simulate_op(const workload::OpSpec& op, const workload::ScheduleWish& wish, const device::Device& device,
                       const ConfigDirs& configs, bool warm = false);
 
@@ -49,9 +52,8 @@ chip::Energy energy_of(const Simulated& s, const device::Device& device);
 result::Power power_of(const Simulated& s, const device::Device& device);
 
 /// Simulates at the highest clock, up to `device`'s, that keeps the board under its limit: at a likely one first, then
-/// at what the power model says of that run, until the two agree within a step. `device` is left at the
-/// clock of what is returned.
-Simulated simulate_sustained(const std::function<Simulated(const device::Device&)>& run, const trace::Trace& trace,
-                             device::Device& device);
+/// at what the power model says of that run, until the two agree within a step. The work stays the same at every
+/// clock: a library has chosen its schedule before the board is warm. `device` is left at the clock of what is returned.
+Simulated simulate_sustained(const workload::OpSpec& op, const trace::Trace& trace, device::Device& device);
 
 }  // namespace memwall::cli

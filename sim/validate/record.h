@@ -31,6 +31,8 @@ struct Record {
     std::string metric;
     double value = 0;
     std::optional<double> sm_clock_mhz;
+    /// `"sm_clock": "locked"`: the clock was set and not read; the board may have fallen below it at its power limit.
+    bool clock_is_ceiling = false;
     Timing timing = Timing::event;
     int graph_ops = 0;      ///< graph_node: operations in the graph; 0: not known
     int graph_replays = 0;  ///< graph_node: replays between the two events

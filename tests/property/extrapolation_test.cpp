@@ -36,8 +36,13 @@ TEST(Extrapolation, OfIdenticalLayersAgreesWithTheFullSimulation) {
     const double a = few["time_us"], b = all["time_us"];
     EXPECT_NEAR(a, b, 0.01 * b);
     EXPECT_EQ(few["flops"], all["flops"]);
-    const double bytes = all["l2"]["read_bytes"];
-    EXPECT_NEAR(few["l2"]["read_bytes"].get<double>(), bytes, 0.01 * bytes);
+    // What SMs ask for is the same in every layer. How much of it is merged in front of the slices is not: it differs by
+    // 3 % between layers of the full simulation, by which requests happen to meet.
+    const auto asked = [](const nlohmann::json& run) {
+        return run["l2"]["read_bytes"].get<double>() + run["l2"]["coalesced_bytes"].get<double>();
+    };
+    EXPECT_DOUBLE_EQ(asked(few), asked(all));
+    EXPECT_EQ(few["l2"]["write_bytes"], all["l2"]["write_bytes"]);
 }
 
 }  // namespace

@@ -29,9 +29,8 @@ cli::Simulated sustained(const std::string& op, double& mhz) {
     dirs.devices = {MEMWALL_SOURCE_DIR "/configs/devices"};
     device::Device device = load("h100-sxm5");
     const auto spec = workload::parse_op(op);
-    const auto trace = workload::build_trace(spec, {}, device, dirs.roots);
-    auto s = cli::simulate_sustained(
-        [&](const device::Device& d) { return cli::simulate_op(spec, {}, d, dirs, false); }, trace, device);
+    const auto trace = cli::trace_of(spec, {}, device, dirs);
+    auto s = cli::simulate_sustained(spec, trace, device);
     mhz = device.clocks.sm_mhz;
     return s;
 }
