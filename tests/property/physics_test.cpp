@@ -227,6 +227,22 @@ TEST(Power, LargeProductsFallToTheLimitAndMemoryBoundOnesDoNot) {
     EXPECT_LT(streamed.run.power.board_w, 650);
 }
 
+// A library has chosen its kernel before the board is warm. At 1470 MHz this one would be another, which draws 550 W.
+TEST(Power, TheScheduleIsHeldWhileTheClockIsSought) {
+    cli::ConfigDirs dirs;
+    dirs.roots = {MEMWALL_SOURCE_DIR "/configs"};
+    dirs.devices = {MEMWALL_SOURCE_DIR "/configs/devices"};
+    device::Device device = load("h200-sxm");
+    const auto spec = workload::parse_op("gemm m=128 n=8192 k=8192 dtype=bf16");
+    const auto trace = cli::trace_of(spec, {}, device, dirs);
+    const auto held = cli::simulate_sustained(spec, trace, device);
+    EXPECT_LT(device.clocks.sm_mhz, 1980);
+    EXPECT_EQ(held.run.kernels.front().tile, trace.kernels.front().tile);
+    EXPECT_GT(held.run.power.board_w, 640);  // the limit is what holds the clock down
+    device.clocks.sm_mhz = 1470;
+    EXPECT_NE(cli::trace_of(spec, {}, device, dirs).kernels.front().tile, trace.kernels.front().tile);
+}
+
 // RRZE gpu-roofline on H200 at 1980 MHz: 572 W at 3759 GB/s with next to no arithmetic.
 TEST(Power, AStreamDrawsWhatItsBytesCost) {
     const auto s = simulate("read bytes=268435456", {}, "h200-sxm");

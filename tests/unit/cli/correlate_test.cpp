@@ -78,6 +78,24 @@ TEST_F(Correlate, SimulatesWhatItCanAndSaysWhyItCannot) {
     EXPECT_NE(text("said").find("micro: latency"), std::string::npos);
 }
 
+// A clock that was read under load is what the board ran at; one that was set is no more than a ceiling.
+TEST_F(Correlate, ALockedClockStaysUnderThePowerLimit) {
+    std::ofstream(folder_ / "clocks.json") << R"({"schema": "memwall-reference/1", "records": [
+        {"id": "read", "device": "h100-sxm5", "kind": "kernel", "op": "gemm", "metric": "tflops", "value": 700,
+         "params": {"m": 2048, "n": 2048, "k": 2048, "dtype": "bf16"}, "sm_clock_mhz": 1965},
+        {"id": "set", "device": "h100-sxm5", "kind": "kernel", "op": "gemm", "metric": "tflops", "value": 700,
+         "params": {"m": 2048, "n": 2048, "k": 2048, "dtype": "bf16"}, "sm_clock_mhz": 1965, "sm_clock": "locked"},
+        {"id": "low", "device": "h100-sxm5", "kind": "kernel", "op": "gemm", "metric": "tflops", "value": 700,
+         "params": {"m": 2048, "n": 2048, "k": 2048, "dtype": "bf16"}, "sm_clock_mhz": 1200, "sm_clock": "locked"}]})";
+    ASSERT_EQ(run("--reference " + (folder_ / "clocks.json").string() + out("clocks")), 0) << text("complaint");
+    const json records = json::parse(text("clocks/correlation.json"))["records"];
+    EXPECT_EQ(records[0]["simulated_as"]["sm_clock_mhz"], 1965);
+    EXPECT_GT(records[0]["simulated_as"]["board_w"], 700);
+    EXPECT_LT(records[1]["simulated_as"]["sm_clock_mhz"], 1900);
+    EXPECT_LE(records[1]["simulated_as"]["board_w"], 705);
+    EXPECT_EQ(records[2]["simulated_as"]["sm_clock_mhz"], 1200);
+}
+
 TEST_F(Correlate, AnswersTheSameHoweverManyJobsAndWhenResumed) {
     ASSERT_EQ(run(reference() + out("a") + " --jobs 1"), 0);
     ASSERT_EQ(run(reference() + out("b") + " --jobs 3"), 0);

@@ -59,6 +59,7 @@ TEST_F(Files, ReadsWhatStandsThere) {
     const Record& r = all.front();
     EXPECT_EQ(r.value, 12.5);
     EXPECT_EQ(r.sm_clock_mhz, 1410);
+    EXPECT_FALSE(r.clock_is_ceiling);
     EXPECT_TRUE(r.warm);
     EXPECT_EQ(r.timing, validate::Timing::graph_node);
     EXPECT_EQ(*r.find("k"), "256");
@@ -90,6 +91,8 @@ TEST_F(Files, SaysWhereAFileIsWrong) {
     EXPECT_NE(error_of(file(records(R"("metric": "time_us", "value": -1)"))).find("/records/0/value"),
               std::string::npos);
     EXPECT_NE(error_of(file(records(R"("metric": "time_us", "value": 1, "timing": "guess")"))).find("/timing"),
+              std::string::npos);
+    EXPECT_NE(error_of(file(records(R"("metric": "time_us", "value": 1, "sm_clock": "fixed")"))).find("/sm_clock"),
               std::string::npos);
     EXPECT_NE(error_of(file(R"({"schema": "memwall-reference/1", "records": [{"device": "x"}]})")).find("/records/0"),
               std::string::npos);
