@@ -53,7 +53,8 @@ result::Power power_of(const Simulated& s, const device::Device& device);
 
 /// Simulates at the highest clock, up to `device`'s, that keeps the board under its limit: at a likely one first, then
 /// at what the power model says of that run, until the two agree within a step. The work stays the same at every
-/// clock: a library has chosen its schedule before the board is warm. `device` is left at the clock of what is returned.
+/// clock: a library has chosen its schedule before the board is warm. `device` is left at the clock of what is
+/// returned.
 Simulated simulate_sustained(const workload::OpSpec& op, const trace::Trace& trace, device::Device& device);
 
 }  // namespace memwall::cli

@@ -36,8 +36,8 @@ TEST(Extrapolation, OfIdenticalLayersAgreesWithTheFullSimulation) {
     const double a = few["time_us"], b = all["time_us"];
     EXPECT_NEAR(a, b, 0.01 * b);
     EXPECT_EQ(few["flops"], all["flops"]);
-    // What SMs ask for is the same in every layer. How much of it is merged in front of the slices is not: it differs by
-    // 3 % between layers of the full simulation, by which requests happen to meet.
+    // What SMs ask for is the same in every layer. How much of it is merged in front of the slices is not: it differs
+    // by 3 % between layers of the full simulation, by which requests happen to meet.
     const auto asked = [](const nlohmann::json& run) {
         return run["l2"]["read_bytes"].get<double>() + run["l2"]["coalesced_bytes"].get<double>();
     };
