@@ -72,4 +72,11 @@ std::int64_t Wiring::lookahead_ps() const {
     return std::max<std::int64_t>(step, 100);
 }
 
+std::int64_t atomic_latency_ps(const Wiring& w, int sm) {
+    const auto index = static_cast<std::size_t>(sm);
+    const auto slice = static_cast<std::size_t>(w.partition_slices[static_cast<std::size_t>(w.sm_partition[index])][0]);
+    return w.sm_clock.span(w.device.sm.load_issue_cycles).count + w.sm_to_crossbar_ps[index] +
+           w.crossbar_to_slice_ps[slice] + static_cast<std::int64_t>(w.device.l2.hit_ns * 1e3 / 2);
+}
+
 }  // namespace memwall::chip

@@ -37,6 +37,9 @@ struct Wiring {
     [[nodiscard]] std::int64_t lookahead_ps() const;
 };
 
+/// One way of an atomic operation of an SM on a counter in its half of L2: half of what a hit takes.
+[[nodiscard]] std::int64_t atomic_latency_ps(const Wiring& wiring, int sm);
+
 /// Pools and clocks that all parts of one chip share.
 struct Shared {
     explicit Shared(const device::Device& device) : wiring(device), chunks(1 << 14) {}

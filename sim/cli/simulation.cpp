@@ -114,8 +114,11 @@ chip::TensorWork tensor_work(const trace::Trace& trace) {
     for (std::size_t k = trace.warmup_kernels; k < trace.kernels.size(); ++k) {
         const trace::Kernel& kernel = trace.kernels[k];
         if (!kernel.tensor_cores) continue;
-        const int bits = trace::bits_of(kernel.math_dtype);
-        (bits <= 8 ? work.flops_8bit : bits == 16 ? work.flops_16bit : work.flops_tf32) += kernel.flops;
+        const trace::Dtype dtype = kernel.math_dtype;
+        (trace::bits_of(dtype) <= 8       ? work.eight_bit
+         : dtype == trace::Dtype::bf16 ? work.bf16
+         : dtype == trace::Dtype::fp16 ? work.fp16
+                                       : work.tf32) += kernel.flops;
     }
     return work;
 }

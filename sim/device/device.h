@@ -161,9 +161,11 @@ struct PowerParams {
     double crossbar_pj_per_bit;
     double link_pj_per_bit;  ///< from one half of the L2 to the other
     double smem_pj_per_bit;
-    double tensor_pj_per_flop_16bit;
+    double tensor_pj_per_flop_bf16;
+    double tensor_pj_per_flop_fp16;
     double tensor_pj_per_flop_8bit;
     double fp32_pj_per_flop;
+    double sfu_pj_per_op;  ///< an exponential, a reciprocal, with its registers
 };
 
 /// One kind of floorplan edge: fixed latency (in SM cycles and in ns: the parts on either side of a clock crossing),

@@ -178,9 +178,11 @@ void power_fields(Table& t, PowerParams& p) {
     t.energy("/power/crossbar_pj_per_bit", "pJ per bit", p.crossbar_pj_per_bit);
     t.energy("/power/link_pj_per_bit", "pJ per bit", p.link_pj_per_bit);
     t.energy("/power/smem_pj_per_bit", "pJ per bit", p.smem_pj_per_bit);
-    t.energy("/power/tensor_pj_per_flop_16bit", "pJ per FLOP", p.tensor_pj_per_flop_16bit);
+    t.energy("/power/tensor_pj_per_flop_bf16", "pJ per FLOP", p.tensor_pj_per_flop_bf16);
+    t.energy("/power/tensor_pj_per_flop_fp16", "pJ per FLOP", p.tensor_pj_per_flop_fp16);
     t.energy("/power/tensor_pj_per_flop_8bit", "pJ per FLOP", p.tensor_pj_per_flop_8bit);
     t.energy("/power/fp32_pj_per_flop", "pJ per FLOP", p.fp32_pj_per_flop);
+    t.energy("/power/sfu_pj_per_op", "pJ per operation", p.sfu_pj_per_op);
 }
 
 void floorplan_fields(Table& t, FloorplanParams& f) {

@@ -40,8 +40,7 @@ private:
 
     void loop(std::size_t open, std::size_t close, std::size_t depth, Vars& vars, std::int64_t times, Counts& total) {
         const Step& step = role_.steps[open];
-        std::int64_t trips = step.count.at(vars);
-        if (step.count_limit) trips = std::min(trips, step.count_limit->at(vars));
+        const std::int64_t trips = step.turns(vars);
         if (trips <= 0) return;
         std::int64_t& counter = vars[kWorkDims + depth];
         counter = 0;

@@ -50,6 +50,8 @@ void check_grid(const Kernel& k) {
     require(k.ctas >= 1 && k.ctas % w.cluster == 0, where, fmt::format("{} CTAs", k.ctas),
             fmt::format("a positive multiple of the cluster of {}", w.cluster));
     const std::int64_t needed = w.cluster_items() * w.cluster;
+    require(!w.dynamic || (w.persistent && !w.blocked && w.cluster == 1), where, "items taken one by one",
+            "a persistent kernel without clusters or blocks");
     require(w.persistent || k.ctas >= needed, where, fmt::format("{} CTAs for {} work items", k.ctas, needed),
             "a CTA for each, or a persistent kernel");
     require(!k.roles.empty(), where, "no roles", "1 or more");
@@ -159,6 +161,7 @@ private:
     void begin_loop(const Step& s) {
         check_variables(s.count);
         if (s.count_limit) check_variables(*s.count_limit);
+        require(s.limit_grain >= 1, where(), fmt::format("a limit in units of {}", s.limit_grain), "1 or more");
         require(open_.size() < kLoopDepth, where(), fmt::format("loops nested {} deep", open_.size() + 1),
                 fmt::format("at most {}", kLoopDepth));
         const bool fixed = !s.count_limit && s.count.coefficient == Affine().coefficient;

@@ -109,6 +109,13 @@ std::int64_t Affine::at(const std::array<std::int64_t, kVars>& vars) const {
     return value;
 }
 
+std::int64_t Step::turns(const std::array<std::int64_t, kVars>& vars) const {
+    const std::int64_t most = count.at(vars);
+    if (!count_limit) return most;
+    const std::int64_t limit = std::max<std::int64_t>(0, count_limit->at(vars));
+    return std::min(most, (limit + limit_grain - 1) / limit_grain);
+}
+
 std::int64_t WorkGrid::cluster_items() const {
     const std::int64_t along = extent[static_cast<std::size_t>(cluster_dim)];
     return items() / along * ((along + cluster - 1) / cluster);

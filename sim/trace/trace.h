@@ -76,7 +76,7 @@ struct Affine {
 };
 
 enum class StepKind : std::uint8_t {
-    loop_begin,  ///< `count` iterations (at least 0; min over `count` and `count_limit`), counter in variable
+    loop_begin,  ///< `count` iterations (at least 0; see Step::turns), counter in variable
                  ///< kWorkDims+depth
     loop_end,
     acquire,      ///< wait until the role's next stage of `ring` is empty
@@ -146,9 +146,13 @@ struct Step {
     int multicast_stride = 1;  ///< cluster ranks r with equal (r mod stride, r / (stride*ctas)) share a group
     Affine count{1};           ///< loop iterations, or wait_mma's allowance
     std::optional<Affine> count_limit;  ///< loops: an upper bound (causal attention); the smaller counts
+    std::int64_t limit_grain = 1;       ///< what one turn is of `count_limit`: ceil(limit / grain) turns at most
     MmaShape mma;
     VectorShape vec;
     ChaseShape chase;
+
+    /// Turns of the loop that this step begins; 0 or less: none.
+    [[nodiscard]] std::int64_t turns(const std::array<std::int64_t, kVars>& vars) const;
 };
 
 struct Ring {
@@ -174,6 +178,7 @@ struct WorkGrid {
     /// of dimension 2 (L2 sees a panel of A against a sweep of B). 0: plain row-major.
     std::int64_t panel = 0;
     bool persistent = false;  ///< each CTA takes items cta, cta + ctas, ...
+    bool dynamic = false;     ///< persistent too, but after its first a CTA takes the next item that nobody has taken
     int cluster = 1;          ///< CTAs per cluster: consecutive items along `cluster_dim`
     int cluster_dim = 1;
     /// Spread of one item's share: consecutive CTAs take consecutive items when false; one contiguous block each if

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "workload/attention_decode.h"
 #include "workload/ops.h"
 #include "workload/steps.h"
 
@@ -15,7 +16,7 @@ namespace {
 
 using trace::LoadPath;
 
-constexpr int kBatch = 0, kKvHead = 1, kSplit = 2;  // the work item's dimensions
+constexpr int kBatch = kDecodeBatch, kKvHead = kDecodeKvHead, kSplit = kDecodeSplit;
 
 /// Keys per step: the m side of one wgmma, as TensorRT-LLM's Hopper decode kernels have it (keys times queries).
 constexpr int kKvTile = 64;
@@ -119,8 +120,9 @@ trace::Role decode_consumer(const AttentionShape& s, const DecodePlan& p, const 
     return {"consumer", 1, 4, steps};
 }
 
-/// The combine: weighs the partial outputs of each head.
-void append_combine(trace::Trace& trace, const AttentionShape& s, const DecodePlan& p, const AttentionTensors& t,
+}  // namespace
+
+void append_combine(trace::Trace& trace, const AttentionShape& s, std::int64_t splits, const AttentionTensors& t,
                     const std::string& name) {
     trace::Kernel k;
     k.name = name + ".combine";
@@ -129,15 +131,15 @@ void append_combine(trace::Trace& trace, const AttentionShape& s, const DecodePl
     k.work.extent = {s.batch, s.heads, 1, 1};
     k.ctas = k.work.items();
     k.registers_per_thread = 48;
-    const auto values = static_cast<double>(p.splits * s.head_dim);
-    k.rings = {{"registers", 1, p.splits * s.head_dim * 4, 1, true}};
+    const auto values = static_cast<double>(splits * s.head_dim);
+    k.rings = {{"registers", 1, splits * s.head_dim * 4, 1, true}};
     k.roles = {
         {"threads",
          1,
          4,
          {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency), acquire(0),
-          move(StepKind::load, 0, t.partial, {0, item(0), item(1), 0}, {p.splits, 1, 1, s.head_dim}, LoadPath::plain),
-          commit(0), wait_full(0), vector({values * 2, static_cast<double>(p.splits), 0, 200}),
+          move(StepKind::load, 0, t.partial, {0, item(0), item(1), 0}, {splits, 1, 1, s.head_dim}, LoadPath::plain),
+          commit(0), wait_full(0), vector({values * 2, static_cast<double>(splits), 0, 200}),
           move(StepKind::store, -1, t.o, {item(0), 0, item(1), 0}, {1, 1, 1, s.head_dim}, LoadPath::plain),
           release(0)}}};
     k.flops = 2.0 * values * static_cast<double>(s.batch * s.heads);
@@ -145,8 +147,6 @@ void append_combine(trace::Trace& trace, const AttentionShape& s, const DecodePl
     k.compulsory_write_bytes = 0;  // counted with the kernel whose output it completes
     trace.kernels.push_back(std::move(k));
 }
-
-}  // namespace
 
 int decode_splits(const AttentionShape& s, const device::Device& device) {
     // FlashAttention's rule: no split when the heads nearly fill the chip; else the fewest splits whose waves are
@@ -192,7 +192,7 @@ void append_attention_decode(trace::Trace& trace, const AttentionShape& s, const
     k.compulsory_read_bytes = static_cast<std::uint64_t>(kv_all + q_all);
     k.compulsory_write_bytes = static_cast<std::uint64_t>(q_all);
     trace.kernels.push_back(std::move(k));
-    if (p.splits > 1) append_combine(trace, s, p, tensors, name);
+    if (p.splits > 1) append_combine(trace, s, p.splits, tensors, name);
 }
 
 }  // namespace memwall::workload

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "workload/gemm.h"
+#include "workload/online_softmax.h"
 #include "workload/ops.h"
 #include "workload/steps.h"
 
@@ -19,31 +20,30 @@ using trace::LoadPath;
 constexpr int kBatch = 0, kGroup = 3;
 constexpr int kK = 0, kV = 1, kQ = 2;  // rings
 
-// Online softmax in the order in which its threads run it, each pass over all scores of a tile before the next. Costs
-// in lanes of the fp32 rate, 128 a cycle: a comparison and a conversion run at half of it (CUDA C++ Programming Guide,
-// throughput of native arithmetic instructions, compute capability 9.0), a conversion packs two scores.
-constexpr double kMaximumOps = 2;      // of the row: one comparison a score
-constexpr double kExponentialOps = 2;  // scale less maximum, running sum; beside the exponential in the SFU
-constexpr double kConvertOps = 1;      // half of a conversion at half rate
-constexpr double kReduceLatency = 60;  // of a row's maximum over four threads: two shuffles and what follows them
+// Masking a score: a comparison and a selection, both at half the rate; beside the keys' end the two rows of a thread
+// share the comparison.
+constexpr double kDiagonalOps = 4, kEndOps = 3;
+
+constexpr double kFenceLatency = 60;   // until what threads stored is visible to the tensor cores: 48 to 66 after 8 to
+                                       // 16 matrix stores of a warp, H100 (FlashGPU-Sim's probes)
 
 struct Tile {
     int queries, keys;
+    bool p_in_smem = false;  ///< the exponentials meet the values from shared memory; else they stay in registers
 };
 
-/// hopper/tile_size.h of FlashAttention-3, by head size. Under a causal mask the key tile must divide the query tile
-/// here, because a loop's bound is affine in the query tile: 192x96 stands for its 192x128, 64 keys for its 112 and 80.
+/// hopper/tile_size.h of FlashAttention-3, by head size.
 Tile flash_tile(std::int64_t head_dim, bool causal, trace::Dtype dtype) {
     if (trace::bits_of(dtype) <= 8) {
-        if (head_dim <= 64) return {192, causal ? 96 : 160};
-        if (head_dim <= 128) return {128, causal ? 128 : 224};
-        return {128, 128};
+        if (head_dim <= 64) return {192, 160};
+        if (head_dim <= 96) return {192, 128};
+        if (head_dim <= 128) return {128, 224};
+        return {128, head_dim <= 192 ? 160 : 128};
     }
-    if (head_dim <= 64) return {192, causal ? 96 : 192};
-    if (head_dim <= 96) return {192, causal ? 96 : 144};
+    if (head_dim <= 64) return {192, causal ? 128 : 192, !causal};
+    if (head_dim <= 96) return {192, 144, true};
     if (head_dim <= 128) return {128, causal ? 128 : 176};
-    if (head_dim <= 192) return {128, causal ? 64 : 112};
-    return {128, causal ? 64 : 80};
+    return {128, head_dim <= 192 ? 112 : 80};
 }
 
 struct FlashPlan {
@@ -52,32 +52,31 @@ struct FlashPlan {
     int stages;  // of K, and of V
     std::int64_t q_tiles, kv_tiles;
     std::int64_t group;  // query heads per KV head
-    std::int64_t tile_bytes, q_bytes;
+    std::int64_t tile_bytes, q_bytes, p_bytes;  // p_bytes: of exponentials in shared memory
     int kv_head_dim, query_dim;  // dimensions of the work item
     Affine q_tile;               // longest first under a causal mask
-    Affine limit;                // key tiles that a query tile sees
+    Affine limit;                // keys that a query tile sees
+    std::int64_t masked;         // key tiles that its diagonal crosses, at most: 1 without one
 
-    /// Over the key tiles of an item, `less` fewer than all.
-    [[nodiscard]] Step loop_over(std::int64_t less) const { return loop(kv_tiles - less, limit + Affine(-less)); }
+    /// Over the key tiles of an item after its first `from`, at most `most` of them.
+    [[nodiscard]] Step loop_over(std::int64_t from, std::int64_t most) const {
+        return loop(std::min(kv_tiles - from, most), limit + Affine(-from * tile.keys), tile.keys);
+    }
 };
 
-void check_tile(const Tile& t, bool causal) {
+void check_tile(const Tile& t) {
     if (t.queries % 64 != 0 || t.queries < 64 || t.queries > 192) {
         throw InputError("attention_prefill tile", fmt::format("{} queries", t.queries), "64, 128 or 192");
     }
     if (t.keys % 16 != 0 || t.keys < 16 || t.keys > 256) {
         throw InputError("attention_prefill tile", fmt::format("{} keys", t.keys), "a multiple of 16 up to 256");
     }
-    if (causal && t.queries % t.keys != 0) {
-        throw InputError("attention_prefill tile", fmt::format("{} queries by {} keys", t.queries, t.keys),
-                         fmt::format("under a causal mask, keys that divide the {} queries", t.queries));
-    }
 }
 
 FlashPlan plan_flash(const AttentionShape& s, const ScheduleWish& wish, const device::Device& device) {
     FlashPlan p{};
     p.tile = wish.tile ? Tile{(*wish.tile)[0], (*wish.tile)[1]} : flash_tile(s.head_dim, s.causal, s.dtype);
-    check_tile(p.tile, s.causal);
+    check_tile(p.tile);
     p.groups = p.tile.queries / 64;
     p.stages = wish.stages.value_or(2);
     p.q_tiles = ceil_div(s.q, p.tile.queries);
@@ -85,9 +84,10 @@ FlashPlan plan_flash(const AttentionShape& s, const ScheduleWish& wish, const de
     p.group = s.heads / s.kv_heads;
     p.tile_bytes = p.tile.keys * s.head_dim * trace::bits_of(s.kv_dtype) / 8;
     p.q_bytes = p.tile.queries * s.head_dim * trace::bits_of(s.dtype) / 8;
+    p.p_bytes = p.tile.p_in_smem ? p.tile.queries * p.tile.keys * trace::bits_of(s.dtype) / 8 : 0;
     check_smem(fmt::format("attention_prefill with tile {}x{}", p.tile.queries, p.tile.keys), 2 * p.tile_bytes,
                fmt::format("K and V of {}x{} {}", p.tile.keys, s.head_dim, trace::name_of(s.kv_dtype)), p.stages,
-               p.q_bytes, device);
+               p.q_bytes + p.p_bytes, device);
     // Query tiles of a head follow each other, so that the CTAs at work share its keys in L2. Tiles of unequal length
     // go out longest first over all heads, if their keys and values stay in the L2 half that each SM reads (as
     // FlashAttention-3's scheduler does, which cuts the heads into sections that fit; here one section or one head).
@@ -97,12 +97,13 @@ FlashPlan plan_flash(const AttentionShape& s, const ScheduleWish& wish, const de
     p.kv_head_dim = over_heads ? 2 : 1;
     p.query_dim = over_heads ? 1 : 2;
     p.q_tile = item(p.query_dim);
-    p.limit = p.kv_tiles;
+    p.limit = s.kv;
+    p.masked = 1;
     if (s.causal) {
         p.q_tile = Affine(p.q_tiles - 1) + item(p.query_dim, -1);
         // Up to the key of its last query; the diagonal is offset by the kv - q keys that came before.
-        const std::int64_t all = ceil_div(s.kv - s.q, p.tile.keys) + p.q_tiles * p.tile.queries / p.tile.keys;
-        p.limit = Affine(all) + item(p.query_dim, -p.tile.queries / p.tile.keys);
+        p.limit = Affine(s.kv - s.q + p.q_tiles * p.tile.queries) + item(p.query_dim, -p.tile.queries);
+        p.masked = ceil_div(p.tile.queries, p.tile.keys);
     }
     return p;
 }
@@ -120,7 +121,7 @@ trace::Role flash_producer(const AttentionShape& s, const FlashPlan& p, const At
         1,
         1,
         {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency), acquire(kQ), query, commit(kQ),
-         p.loop_over(0), acquire(kK), tile(kK, t.k), commit(kK), acquire(kV), tile(kV, t.v), commit(kV), end_loop()}};
+         p.loop_over(0, p.kv_tiles), acquire(kK), tile(kK, t.k), commit(kK), acquire(kV), tile(kV, t.v), commit(kV), end_loop()}};
 }
 
 /// FlashAttention-3's overlap inside a warpgroup: the scores of the next tile are made while those of this one meet the
@@ -129,46 +130,33 @@ trace::Role flash_consumer(const AttentionShape& s, const FlashPlan& p, const At
     const auto dim = static_cast<int>(s.head_dim);
     const double scores = 64.0 * p.tile.keys;
     const Step qk = mma({64, p.tile.keys, dim, s.dtype, false});
-    const Step pv = mma({64, dim, p.tile.keys, s.dtype, true});  // P stays in registers
+    const Step pv = mma({64, dim, p.tile.keys, s.dtype, !p.tile.p_in_smem});
     const Step maximum = vector({scores * kMaximumOps, 0, 0, kReduceLatency});
+    const Step mask = vector({scores * (s.causal ? kDiagonalOps : kEndOps), 0, 0, 0});
     const Step exponential = vector({scores * kExponentialOps, scores, 0, 0});
     const double outputs = 64.0 * static_cast<double>(s.head_dim);
-    // The registers of P are the product's operand until it is done, and so is the output that is rescaled.
-    const Step convert = vector({scores * kConvertOps, 0, 0, 0});
-    const Step rescale = vector({scores * kConvertOps + outputs, 0, 0, 0});
+    // P is the product's operand until it is done, and so is the output that is rescaled.
+    const auto stored = static_cast<double>(p.p_bytes / p.groups);
+    const double fence = p.tile.p_in_smem ? kFenceLatency : 0;
+    const Step convert = vector({scores * kConvertOps, 0, stored, fence});
+    const Step rescale = vector({scores * kConvertOps + outputs, 0, stored, fence});
     const Affine head = item(p.kv_head_dim, p.group) + item(kGroup);
-    return {"consumer",
-            p.groups,
-            4,
-            {wait_full(kQ),
-             wait_full(kK),
-             qk,
-             wait_mma(0),
-             release(kK),
-             maximum,
-             exponential,
-             convert,  //
-             p.loop_over(1),
-             wait_full(kK),
-             qk,
-             wait_full(kV),
-             pv,
-             wait_mma(1),
-             release(kK),
-             maximum,
-             exponential,
-             wait_mma(0),
-             release(kV),
-             rescale,
-             end_loop(),  //
-             wait_full(kV),
-             pv,
-             wait_mma(0),
-             release(kV),
-             release(kQ),
-             vector({outputs * 2, 64, outputs * trace::bits_of(s.dtype) / 8, 60}),
-             move(StepKind::store, -1, t.o, {item(kBatch), p.q_tile * p.tile.queries + instance(64), head, 0},
-                  {1, 64, 1, s.head_dim}, LoadPath::tma)}};
+    std::vector<Step> steps = {wait_full(kQ), wait_full(kK), qk,          wait_mma(0),
+                               release(kK),   mask,          maximum,     exponential, convert};
+    // The tiles that the diagonal crosses come first; the order makes no difference to what follows.
+    const auto over_tiles = [&](const Step& begin, bool masked) {
+        steps.insert(steps.end(), {begin, wait_full(kK), qk, wait_full(kV), pv, wait_mma(1), release(kK)});
+        if (masked) steps.push_back(mask);
+        steps.insert(steps.end(), {maximum, exponential, wait_mma(0), release(kV), rescale, end_loop()});
+    };
+    if (p.masked > 1) over_tiles(p.loop_over(1, p.masked - 1), true);
+    over_tiles(p.loop_over(p.masked, p.kv_tiles), false);
+    const Step store = move(StepKind::store, -1, t.o, {item(kBatch), p.q_tile * p.tile.queries + instance(64), head, 0},
+                            {1, 64, 1, s.head_dim}, LoadPath::tma);
+    steps.insert(steps.end(), {release(kQ),  // its last product has been waited for
+                               wait_full(kV), pv, wait_mma(0), release(kV),
+                               vector({outputs * 2, 64, outputs * trace::bits_of(s.dtype) / 8, 60}), store});
+    return {"consumer", p.groups, 4, std::move(steps)};
 }
 
 /// Pairs of a query and a key that it sees.
@@ -211,10 +199,11 @@ void append_attention_prefill(trace::Trace& trace, const AttentionShape& s, cons
     k.work.extent[static_cast<std::size_t>(p.kv_head_dim)] = s.kv_heads;
     k.work.names[static_cast<std::size_t>(p.query_dim)] = "q_tile";
     k.work.extent[static_cast<std::size_t>(p.query_dim)] = p.q_tiles;
-    // Equal tiles are dealt to persistent CTAs; unequal ones go to whichever SM is free.
-    k.work.persistent = !s.causal;
-    k.ctas = k.work.persistent ? std::min<std::int64_t>(k.work.items(), device.sms()) : k.work.items();
-    k.smem_bytes = 2 * p.tile_bytes * p.stages + p.q_bytes;
+    // Persistent CTAs: equal tiles are dealt out beforehand, unequal ones are taken as CTAs come free.
+    k.work.persistent = true;
+    k.work.dynamic = s.causal;
+    k.ctas = std::min<std::int64_t>(k.work.items(), device.sms());
+    k.smem_bytes = 2 * p.tile_bytes * p.stages + p.q_bytes + p.p_bytes;
     k.registers_per_thread = 152;
     k.rings = {{"k", p.stages, p.tile_bytes, p.groups, false},
                {"v", p.stages, p.tile_bytes, p.groups, false},

@@ -23,9 +23,11 @@ inline Step loop(Affine count) {
     step.count = count;
     return step;
 }
-inline Step loop(Affine count, Affine limit) {
+/// At most as many turns as it takes to cover `limit` in steps of `grain`.
+inline Step loop(Affine count, Affine limit, std::int64_t grain = 1) {
     Step step = loop(count);
     step.count_limit = limit;
+    step.limit_grain = grain;
     return step;
 }
 inline Step end_loop() {

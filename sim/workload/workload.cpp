@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "trace/check.h"
+#include "workload/attention_decode.h"
 #include "workload/gemm.h"
 #include "workload/ops.h"
 
@@ -65,11 +66,14 @@ void build_attention(trace::Trace& trace, const OpSpec& op, const ScheduleWish& 
     if (prefill) {
         append_attention_prefill(trace, shape, tensors, wish, "attention", device);
     } else {
-        const std::int64_t splits = wish.split.value_or(decode_splits(shape, device));
+        const bool flash3 = op.word("kernel", "swapped", {"swapped", "flash3"}) == "flash3";
+        const std::int64_t splits =
+            flash3 ? flash_decode_splits(shape, wish, device) : wish.split.value_or(decode_splits(shape, device));
         tensors.partial =
             trace.add_tensor("attention.partial", trace::Dtype::fp32,
                              {std::max<std::int64_t>(1, splits), shape.batch, shape.heads, shape.head_dim});
-        append_attention_decode(trace, shape, tensors, wish, "attention", device);
+        const auto append = flash3 ? append_flash_decode : append_attention_decode;
+        append(trace, shape, tensors, wish, "attention", device);
     }
 }
 

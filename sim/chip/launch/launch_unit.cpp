@@ -104,6 +104,14 @@ void LaunchUnit::handle(const Message& message) {
                 observe(message.payload, kFirstData, now - exit_ps_);
             }
             break;
+        case take: {
+            const trace::Kernel& kernel = *bench_.programs[message.arg].kernel;
+            const std::int64_t item = kernel.ctas + running_[message.arg].taken++;
+            send(*sms_[static_cast<std::size_t>(sm)], now + atomic_latency_ps(wiring_, sm), Sm::work,
+                 static_cast<std::uint32_t>(slot),
+                 item < kernel.work.items() ? static_cast<std::uint32_t>(item) : kNone);
+            break;
+        }
         default:
             for (Sm* each : sms_) send(*each, now + shared_.grid.lookahead_ps, Sm::dependency, message.payload);
     }

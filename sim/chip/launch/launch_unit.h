@@ -25,6 +25,7 @@ public:
         cta_drained,    ///< payload: sm << 8 | slot; arg: kernel
         cta_triggered,  ///< arg: kernel
         first_data,     ///< payload: kernel
+        take,           ///< payload: sm << 8 | slot; arg: kernel: its CTA takes the next work item
         fulfilled       ///< payload: kernel: its dependency is
     };
     /// Cumulative counters of the whole chip at a moment; gathers, decides nothing.
@@ -51,6 +52,7 @@ private:
     struct Running {
         std::int64_t next = 0;  ///< CTA (or first of a cluster) to dispatch
         std::int64_t exited = 0, drained = 0, triggered = 0;
+        std::int64_t taken = 0;  ///< items that CTAs took after their first
         bool ready = false;
         bool first_exit = false;
     };

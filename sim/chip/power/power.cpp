@@ -31,9 +31,10 @@ Energy energy_of(const device::Device& device, const Counters& counted, const Te
     e.link = die * bits(counted.link_bytes) * p.link_pj_per_bit;
     e.smem = die * bits(counted.smem_bytes) * p.smem_pj_per_bit;
     // tf32 multiplies 32-bit operands at half the 16-bit rate: the same power at its rate.
-    e.tensor = die * (work.flops_16bit * p.tensor_pj_per_flop_16bit + work.flops_8bit * p.tensor_pj_per_flop_8bit +
-                      work.flops_tf32 * 2 * p.tensor_pj_per_flop_16bit);
-    e.vector = die * 2 * lanes * cycles * p.fp32_pj_per_flop;
+    e.tensor = die * (work.bf16 * p.tensor_pj_per_flop_bf16 + work.fp16 * p.tensor_pj_per_flop_fp16 +
+                      work.eight_bit * p.tensor_pj_per_flop_8bit + work.tf32 * 2 * p.tensor_pj_per_flop_bf16);
+    const double sfu_ops = counted.sfu_busy_ps * device.clocks.sm_mhz * 1e-6 * device.sm.sfu_ops_per_cycle;
+    e.vector = die * (2 * lanes * cycles * p.fp32_pj_per_flop + sfu_ops * p.sfu_pj_per_op);
     e.idle = p.idle_w * elapsed_us * 1e-6;
     return e;
 }
@@ -58,8 +59,8 @@ double likely_mhz(const device::Device& device, const TensorWork& work, double m
     constexpr double kBusy = 0.9, kFeeding = 0.35;  // of large products; only where the search begins depends on them
     const device::TensorParams& t = device.tensor;
     const double highest = device.clocks.sm_mhz;
-    const double cycles = (work.flops_16bit / t.flops_per_cycle_16bit + work.flops_8bit / t.flops_per_cycle_fp8 +
-                           work.flops_tf32 / t.flops_per_cycle_tf32) /
+    const double cycles = ((work.bf16 + work.fp16) / t.flops_per_cycle_16bit + work.eight_bit / t.flops_per_cycle_fp8 +
+                           work.tf32 / t.flops_per_cycle_tf32) /
                           device.sms();
     const double us = cycles / kBusy / highest;
     if (us <= memory_us) return highest;

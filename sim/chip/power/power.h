@@ -13,7 +13,7 @@ namespace memwall::chip {
 
 /// FLOPs of a run by what an operation of the tensor cores costs; those of the vector units are counted by the chip.
 struct TensorWork {
-    double flops_16bit = 0, flops_8bit = 0, flops_tf32 = 0;
+    double bf16 = 0, fp16 = 0, eight_bit = 0, tf32 = 0;
 };
 
 /// Joules, at the voltage of the run's clock.

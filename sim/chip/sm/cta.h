@@ -31,6 +31,7 @@ enum class Wait : std::uint8_t {
     cluster_barrier,
     dependency,
     chase,
+    work,
     done
 };
 
@@ -72,6 +73,7 @@ struct RoleState {
     std::int32_t stores_in_flight = 0;  ///< chunks
     std::int64_t wait_since_ps = 0;
     std::int64_t item = 0;  ///< work item in progress
+    std::size_t begun = 0;  ///< items, where the CTA takes them one by one
     std::array<std::int64_t, trace::kVars> vars{};
     std::array<std::int64_t, trace::kLoopDepth> trips{};
     std::array<Cursor, kMaxRings> cursor{};
@@ -81,6 +83,7 @@ struct RoleState {
 };
 
 struct Cta {
+    static constexpr std::int64_t kNoItem = -1;
     bool live = false;
     bool exited = false;  ///< roles done; stores may still be on their way
     std::uint32_t kernel = 0;
@@ -91,6 +94,8 @@ struct Cta {
     int at_barrier = 0;
     std::int32_t stores_in_flight = 0;
     std::int64_t began_ps = 0;
+    bool taking = false;              ///< asked for the next item
+    std::vector<std::int64_t> taken;  ///< items of a dynamic kernel, in order; kNoItem: there are no more
     std::vector<RoleState> roles;
     std::array<RingState, kMaxRings> rings;
 };

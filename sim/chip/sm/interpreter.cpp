@@ -35,25 +35,58 @@ std::uint64_t shuffled(std::uint64_t i, std::uint64_t n) {
 
 }  // namespace
 
-bool Sm::next_item(Cta& cta, RoleState& role) {
+Sm::Next Sm::next_item(Cta& cta, int slot, RoleState& role, std::int64_t now_ps) {
     const trace::Kernel& kernel = *program(cta).kernel;
+    if (kernel.work.dynamic) return next_taken(cta, slot, role, now_ps);
     const std::int64_t clusters = kernel.ctas / kernel.work.cluster;
     const std::int64_t items = kernel.work.cluster_items();
     const bool first = role.item < 0;
-    if (!first && !kernel.work.persistent) return false;
+    if (!first && !kernel.work.persistent) return Next::none;
     if (kernel.work.blocked) {
         const std::int64_t share = (items + clusters - 1) / clusters;
         const std::int64_t begin = cta.index / kernel.work.cluster * share;
         role.item = first ? begin : role.item + 1;
-        if (role.item >= std::min(items, begin + share)) return false;
+        if (role.item >= std::min(items, begin + share)) return Next::none;
     } else {
         role.item += clusters;
-        if (role.item >= items) return false;
+        if (role.item >= items) return Next::none;
     }
+    begin_item(cta, role);
+    return Next::item;
+}
+
+Sm::Next Sm::next_taken(Cta& cta, int slot, RoleState& role, std::int64_t now_ps) {
+    if (role.begun == cta.taken.size()) {
+        // The first role that needs an item takes one for all: the producer, which has issued its last load while the
+        // others still work. Any earlier, and a CTA with a long item would hold a second one that others could do.
+        if (!cta.taking) {
+            cta.taking = true;
+            send(*launch_, now_ps + atomic_ps_, LaunchUnit::take,
+                 static_cast<std::uint32_t>(index_) << 8 | static_cast<std::uint32_t>(slot), cta.kernel);
+        }
+        block(role, Wait::work, now_ps);
+        return Next::unknown;
+    }
+    const std::int64_t item = cta.taken[role.begun++];
+    if (item == Cta::kNoItem) return Next::none;
+    role.item = item;
+    begin_item(cta, role);
+    return Next::item;
+}
+
+void Sm::take_work(int slot, std::uint32_t item, std::int64_t now_ps) {
+    Cta& cta = slots_[static_cast<std::size_t>(slot)];
+    cta.taking = false;
+    cta.taken.push_back(item == kNone ? Cta::kNoItem : static_cast<std::int64_t>(item));
+    for (std::size_t r = 0; r < cta.roles.size(); ++r) {
+        if (cta.roles[r].wait == Wait::work) run(slot, static_cast<int>(r), now_ps);
+    }
+}
+
+void Sm::begin_item(const Cta& cta, RoleState& role) {
     role.pc = 0;
     role.depth = 0;
     set_coordinates(cta, role);
-    return true;
 }
 
 void Sm::set_coordinates(const Cta& cta, RoleState& role) {
@@ -86,7 +119,9 @@ void Sm::run(int slot, int role_index, std::int64_t now_ps) {
     std::int64_t now = now_ps;
     for (;;) {
         if (role.pc >= steps.size()) {
-            if (next_item(cta, role)) continue;
+            const Next next = next_item(cta, slot, role, now);
+            if (next == Next::item) continue;
+            if (next == Next::unknown) return;
             role.wait = Wait::done;
             finish_role(cta, slot, now);
             return;
@@ -153,8 +188,7 @@ Sm::Outcome Sm::step(Cta& cta, int slot, int role_index, RoleState& role, const 
 }
 
 Sm::Outcome Sm::begin_loop(const Program& p, RoleState& role, const trace::Step& step) {
-    std::int64_t trips = step.count.at(role.vars);
-    if (step.count_limit) trips = std::min(trips, step.count_limit->at(role.vars));
+    const std::int64_t trips = step.turns(role.vars);
     if (trips <= 0) {
         role.pc = static_cast<std::uint16_t>(p.roles[role.role].match[role.pc] + 1);
         return Outcome::stay;
@@ -505,6 +539,7 @@ void Sm::describe_waits(std::vector<std::string>& lines) const {
                                          "waits at the cluster barrier",
                                          "waits for the previous kernel",
                                          "waits for a dependent load",
+                                         "waits for the number of its next work item",
                                          "is done"};
     for (std::size_t s = 0; s < slots_.size(); ++s) {
         const Cta& cta = slots_[s];

@@ -39,6 +39,7 @@ Sm::Sm(const sc_core::sc_module_name& name, Shared& shared, Workbench& bench, in
       l1_(device_.sm.l1_bytes, device_.l2.line_bytes) {
     const double cycle = wiring_.sm_clock.period_ps();
     smem_ps_per_byte_ = cycle / device_.sm.smem_bytes_per_cycle;
+    atomic_ps_ = atomic_latency_ps(wiring_, index_);
     tma_.ps_per_line = device_.tma.cycles_per_request * cycle;
     tma_.limit = device_.tma.requests_in_flight;
     loads_.ps_per_byte = cycle / device_.sm.lsu_bytes_per_cycle;
@@ -128,6 +129,9 @@ void Sm::handle(const Message& message) {
             }
             break;
         }
+        case work:
+            take_work(static_cast<int>(message.payload), message.arg, now);
+            break;
         default:
             chase_complete(slot, low, now);
             break;
@@ -148,6 +152,8 @@ void Sm::start(int slot, std::int64_t now_ps) {
     cta.at_barrier = 0;
     cta.stores_in_flight = 0;
     cta.began_ps = now_ps;
+    cta.taken.clear();
+    cta.taking = false;
     cta.roles.clear();
     for (std::size_t r = 0; r < kernel.rings.size(); ++r) {
         RingState& ring = cta.rings[r];
@@ -168,9 +174,10 @@ void Sm::start(int slot, std::int64_t now_ps) {
     cta.roles_left = static_cast<int>(cta.roles.size());
     if (live_++ == 0) active_since_ps_ = now_ps;
     ++counters_.ctas;
+    if (kernel.work.dynamic) cta.taken.push_back(cta.index);  // the first needs no counter
     for (std::size_t r = 0; r < cta.roles.size(); ++r) {
         RoleState& role = cta.roles[r];
-        if (next_item(cta, role)) {
+        if (next_item(cta, slot, role, now_ps) == Next::item) {
             run(slot, static_cast<int>(r), now_ps);
         } else {
             finish_role(cta, slot, now_ps);

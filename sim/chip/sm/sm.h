@@ -50,6 +50,7 @@ public:
         cluster_arrive,  ///< payload: cluster
         cluster_go,      ///< payload: slot
         dependency,      ///< payload: kernel whose dependency is fulfilled
+        work,            ///< payload: slot; arg: the item that its CTA has taken, kNone when all are taken
         chase_hit        ///< payload: slot << 8 | role: an access that L1 answered
     };
     struct StartOrder {
@@ -85,7 +86,11 @@ private:
     Outcome step(Cta& cta, int slot, int role_index, RoleState& role, const trace::Step& step, std::int64_t& now_ps);
     Outcome begin_loop(const Program& program, RoleState& role, const trace::Step& step);
     Outcome end_loop(const Program& program, RoleState& role);
-    bool next_item(Cta& cta, RoleState& role);
+    enum class Next { item, none, unknown };
+    Next next_item(Cta& cta, int slot, RoleState& role, std::int64_t now_ps);
+    Next next_taken(Cta& cta, int slot, RoleState& role, std::int64_t now_ps);
+    void begin_item(const Cta& cta, RoleState& role);
+    void take_work(int slot, std::uint32_t item, std::int64_t now_ps);
     void set_coordinates(const Cta& cta, RoleState& role);
     Outcome block(RoleState& role, Wait why, std::int64_t now_ps);
     void wake(Cta& cta, int slot, int role, std::int64_t at_ps);
@@ -145,6 +150,7 @@ private:
     std::vector<Sm*> sms_;
     const std::vector<int>* slices_;  // of its partition, by index
     std::int64_t to_crossbar_ps_;
+    std::int64_t atomic_ps_;  // one way to a counter in L2
 
     std::vector<Cta> slots_;
     std::vector<StartOrder> orders_;

@@ -33,14 +33,33 @@ TEST(Energy, IsTheSumOfItsPartsAndGrowsWithTheVoltage) {
     device::Device d = h200();
     Counters c;
     c.l2_read_bytes = 1'000'000;
-    const chip::TensorWork work{1e9, 0, 0};
+    const chip::TensorWork work{1e9, 0, 0, 0};
     const chip::Energy fast = chip::energy_of(d, c, work, 10);
-    EXPECT_NEAR(fast.tensor, 1e9 * d.power.tensor_pj_per_flop_16bit * 1e-12, 1e-12);
+    EXPECT_NEAR(fast.tensor, 1e9 * d.power.tensor_pj_per_flop_bf16 * 1e-12, 1e-12);
     EXPECT_NEAR(fast.idle, d.power.idle_w * 10e-6, 1e-12);
     d.clocks.sm_mhz = d.power.reference_mhz / 2;
     const chip::Energy slow = chip::energy_of(d, c, work, 10);
     EXPECT_NEAR(slow.die() / fast.die(), 0.25, 1e-9);  // half the voltage, a quarter of the energy
     EXPECT_EQ(slow.hbm, fast.hbm);
+}
+
+TEST(Energy, OfAProductFollowsItsMultipliers) {
+    // Mantissas of 11, 8 and 4 bits: 1.1 pJ and 0.9 pJ of an FP16 multiplication and the addition behind it (Horowitz,
+    // ISSCC 2014), the first by the square of the bits.
+    const auto of = [](double bits) { return 1.1 * bits * bits / 121 + 0.9; };
+    for (const char* name : {"h100-sxm5", "h100-pcie"}) {
+        const auto& p = device::load_device(name, cli::find_configs().devices, {}).power;
+        EXPECT_NEAR(p.tensor_pj_per_flop_fp16 / p.tensor_pj_per_flop_bf16, of(11) / of(8), 0.02) << name;
+        EXPECT_NEAR(p.tensor_pj_per_flop_8bit / p.tensor_pj_per_flop_bf16, of(4) / of(8), 0.02) << name;
+    }
+}
+
+TEST(Energy, ExponentialsCostTheirOwn) {
+    const device::Device d = h200();
+    Counters c;
+    c.sfu_busy_ps = 1e6;  // a microsecond of one SM's unit
+    const chip::Energy e = chip::energy_of(d, c, {}, 1);
+    EXPECT_NEAR(e.vector, 1.0 * d.clocks.sm_mhz * d.sm.sfu_ops_per_cycle * d.power.sfu_pj_per_op * 1e-12, 1e-15);
 }
 
 TEST(SustainedClock, KeepsTheBoardUnderItsLimitAndNotFarUnder) {
@@ -79,8 +98,8 @@ TEST(SustainedClock, FallsAsTheLimitDoes) {
 
 TEST(LikelyClock, IsLowForProductsAndHighestForStreams) {
     const device::Device d = h200();
-    EXPECT_LT(chip::likely_mhz(d, {1e12, 0, 0}, 100), 1900);
-    EXPECT_EQ(chip::likely_mhz(d, {1e12, 0, 0}, 1e5), d.clocks.sm_mhz);
+    EXPECT_LT(chip::likely_mhz(d, {1e12, 0, 0, 0}, 100), 1900);
+    EXPECT_EQ(chip::likely_mhz(d, {1e12, 0, 0, 0}, 1e5), d.clocks.sm_mhz);
     EXPECT_EQ(chip::likely_mhz(d, {}, 1), d.clocks.sm_mhz);
 }
 

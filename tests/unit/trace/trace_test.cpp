@@ -32,6 +32,24 @@ TEST(AffineTest, IsASumOfItsVariables) {
     EXPECT_EQ(a.at(vars), 10 * (15 + 7 + 2));
 }
 
+TEST(StepTurns, CoverTheLimitInWholeGrains) {
+    Step step;
+    step.kind = StepKind::loop_begin;
+    step.count = 10;
+    std::array<std::int64_t, kVars> vars{};
+    EXPECT_EQ(step.turns(vars), 10);
+    step.count_limit = Affine(129) + Affine::var(1, -64);
+    step.limit_grain = 64;
+    EXPECT_EQ(step.turns(vars), 3);
+    vars[1] = 1;
+    EXPECT_EQ(step.turns(vars), 2);
+    vars[1] = 5;
+    EXPECT_EQ(step.turns(vars), 0);
+    step.count = 1;
+    vars[1] = 0;
+    EXPECT_EQ(step.turns(vars), 1);
+}
+
 TEST(AddTensor, AlignsToPagesAndNeverOverlaps) {
     Trace t;
     const int a = t.add_tensor("a", Dtype::bf16, {3, 5});

@@ -26,8 +26,7 @@ inline void walk_steps(const trace::Role& role, std::size_t begin, std::size_t e
             if (role.steps[close].kind == trace::StepKind::loop_begin) ++open;
             if (role.steps[close].kind == trace::StepKind::loop_end && --open == 0) break;
         }
-        std::int64_t trips = step.count.at(vars);
-        if (step.count_limit) trips = std::min(trips, step.count_limit->at(vars));
+        const std::int64_t trips = step.turns(vars);
         std::int64_t& counter = vars[trace::kWorkDims + depth];
         for (counter = 0; counter < trips; ++counter) walk_steps(role, i + 1, close, depth + 1, vars, visit);
         counter = 0;
