@@ -115,7 +115,7 @@ chip::TensorWork tensor_work(const trace::Trace& trace) {
         const trace::Kernel& kernel = trace.kernels[k];
         if (!kernel.tensor_cores) continue;
         const trace::Dtype dtype = kernel.math_dtype;
-        (trace::bits_of(dtype) <= 8       ? work.eight_bit
+        (trace::bits_of(dtype) <= 8    ? work.eight_bit
          : dtype == trace::Dtype::bf16 ? work.bf16
          : dtype == trace::Dtype::fp16 ? work.fp16
                                        : work.tf32) += kernel.flops;

@@ -1,12 +1,13 @@
 // Attention of one new token over a KV cache: split over the keys, then combined.
 
+#include "workload/attention_decode.h"
+
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
-#include "workload/attention_decode.h"
 #include "workload/ops.h"
 #include "workload/steps.h"
 
@@ -122,6 +123,16 @@ trace::Role decode_consumer(const AttentionShape& s, const DecodePlan& p, const 
 
 }  // namespace
 
+void count_decode(trace::Kernel& k, const AttentionShape& s) {
+    k.flops = 4.0 * static_cast<double>(s.batch * s.heads * s.kv * s.head_dim);
+    k.math_dtype = s.dtype;
+    k.tensor_cores = true;
+    const std::int64_t q_all = s.batch * s.heads * s.head_dim * trace::bits_of(s.dtype) / 8;
+    const std::int64_t kv_all = 2 * s.batch * s.kv_heads * s.kv * s.head_dim * trace::bits_of(s.kv_dtype) / 8;
+    k.compulsory_read_bytes = static_cast<std::uint64_t>(kv_all + q_all);
+    k.compulsory_write_bytes = static_cast<std::uint64_t>(q_all);
+}
+
 void append_combine(trace::Trace& trace, const AttentionShape& s, std::int64_t splits, const AttentionTensors& t,
                     const std::string& name) {
     trace::Kernel k;
@@ -181,16 +192,10 @@ void append_attention_decode(trace::Trace& trace, const AttentionShape& s, const
     k.smem_bytes = p.tile_bytes * p.stages + p.group * s.head_dim * 4;
     k.rings = {{"kv", p.stages, p.tile_bytes, 1, false}, {"q", 1, q_bytes, 1, false}};
     k.roles = {decode_producer(s, p, tensors), decode_consumer(s, p, tensors)};
-    k.flops = 4.0 * static_cast<double>(s.batch * s.heads * s.kv * s.head_dim);
-    k.math_dtype = s.dtype;
-    k.tensor_cores = true;
+    count_decode(k, s);
     k.tile = {static_cast<int>(ceil_div(p.group, 8) * 8), p.tile, static_cast<int>(s.head_dim)};
     k.stages = p.stages / 2;
     k.split = static_cast<int>(p.splits);
-    const std::int64_t q_all = s.batch * s.heads * s.head_dim * trace::bits_of(s.dtype) / 8;
-    const std::int64_t kv_all = 2 * s.batch * s.kv_heads * s.kv * s.head_dim * trace::bits_of(s.kv_dtype) / 8;
-    k.compulsory_read_bytes = static_cast<std::uint64_t>(kv_all + q_all);
-    k.compulsory_write_bytes = static_cast<std::uint64_t>(q_all);
     trace.kernels.push_back(std::move(k));
     if (p.splits > 1) append_combine(trace, s, p.splits, tensors, name);
 }

@@ -10,6 +10,9 @@ namespace memwall::workload {
 // Work items of a decode: their dimensions.
 inline constexpr int kDecodeBatch = 0, kDecodeKvHead = 1, kDecodeSplit = 2;
 
+/// What a decode computes and must move, whatever its kernel does.
+void count_decode(trace::Kernel& kernel, const AttentionShape& shape);
+
 /// The combine: weighs the partial outputs of each head.
 void append_combine(trace::Trace& trace, const AttentionShape& shape, std::int64_t splits,
                     const AttentionTensors& tensors, const std::string& name);

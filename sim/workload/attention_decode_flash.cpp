@@ -55,32 +55,25 @@ Plan plan_of(const AttentionShape& s, const ScheduleWish& wish, const device::De
     return p;
 }
 
-/// A read that the reader waits for.
-void look_up(std::vector<Step>& steps, const Step& load) {
-    steps.insert(steps.end(), {acquire(load.ring), load, commit(load.ring), wait_full(load.ring), release(load.ring)});
-}
-
 trace::Role producer(const AttentionShape& s, const Plan& p, const AttentionTensors& t, int lengths, int table) {
     const Affine first_tile = item(kSplit, p.share);
     const auto tile = [&](int tensor) {
         return move(StepKind::load, kKv, tensor,
-                    {item(kBatch), item(kKvHead), first_tile * p.keys + turn(0, p.keys), 0},
-                    {1, 1, p.keys, s.head_dim}, p.path);
+                    {item(kBatch), item(kKvHead), first_tile * p.keys + turn(0, p.keys), 0}, {1, 1, p.keys, s.head_dim},
+                    p.path);
     };
     std::vector<Step> steps = {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency)};
     for (int i = 0; i < kLookups; ++i)
         look_up(steps, move(StepKind::load, kLengths, lengths, {i, item(kBatch), 0}, {1, 1, kSectorBytes / 4},
                             LoadPath::plain));
-    steps.insert(steps.end(),
-                 {acquire(kQ),
-                  move(StepKind::load, kQ, t.q, {item(kBatch), 0, item(kKvHead, p.group), 0},
-                       {1, 1, p.group, s.head_dim}, LoadPath::plain),
-                  commit(kQ), p.loop_over()});
+    append(steps, {acquire(kQ),
+                   move(StepKind::load, kQ, t.q, {item(kBatch), 0, item(kKvHead, p.group), 0},
+                        {1, 1, p.group, s.head_dim}, LoadPath::plain),
+                   commit(kQ), p.loop_over()});
     if (p.entries > 0)
-        look_up(steps, move(StepKind::load, kTable, table,
-                            {item(kBatch), first_tile * p.entries + turn(0, p.entries)}, {1, p.entries},
-                            LoadPath::plain));
-    for (const int tensor : {t.k, t.v}) steps.insert(steps.end(), {acquire(kKv), tile(tensor), commit(kKv)});
+        look_up(steps, move(StepKind::load, kTable, table, {item(kBatch), first_tile * p.entries + turn(0, p.entries)},
+                            {1, p.entries}, LoadPath::plain));
+    for (const int tensor : {t.k, t.v}) append(steps, {acquire(kKv), tile(tensor), commit(kKv)});
     steps.push_back(end_loop());
     return {"producer", 1, 4, std::move(steps)};
 }
@@ -105,10 +98,10 @@ trace::Role consumer(const AttentionShape& s, const Plan& p, const AttentionTens
                                release(kQ),
                                vector({outputs * 2, static_cast<double>(kRows), 0, kReduceLatency})};
     const bool partial = p.splits > 1;
-    steps.push_back(move(StepKind::store, -1, partial ? t.partial : t.o,
-                         {partial ? item(kSplit) : item(kBatch), partial ? item(kBatch) : Affine(0),
-                          item(kKvHead, p.group), 0},
-                         {1, 1, p.group, s.head_dim}, LoadPath::plain));
+    steps.push_back(
+        move(StepKind::store, -1, partial ? t.partial : t.o,
+             {partial ? item(kSplit) : item(kBatch), partial ? item(kBatch) : Affine(0), item(kKvHead, p.group), 0},
+             {1, 1, p.group, s.head_dim}, LoadPath::plain));
     return {"consumer", 1, 4, std::move(steps)};
 }
 
@@ -175,16 +168,10 @@ void append_flash_decode(trace::Trace& trace, const AttentionShape& s, const Att
                {"page_table", 1, std::max<std::int64_t>(1, p.entries) * 4, 1, true},
                {"lengths", 1, kSectorBytes, 1, true}};
     k.roles = {producer(s, p, tensors, lengths, table), consumer(s, p, tensors)};
-    k.flops = 4.0 * static_cast<double>(s.batch * s.heads * s.kv * s.head_dim);
-    k.math_dtype = s.dtype;
-    k.tensor_cores = true;
+    count_decode(k, s);
     k.tile = {kRows, static_cast<int>(p.keys), static_cast<int>(s.head_dim)};
     k.stages = static_cast<int>(p.stages);
     k.split = static_cast<int>(p.splits);
-    const std::int64_t q_all = s.batch * s.heads * s.head_dim * trace::bits_of(s.dtype) / 8;
-    const std::int64_t kv_all = 2 * s.batch * s.kv_heads * s.kv * s.head_dim * trace::bits_of(s.kv_dtype) / 8;
-    k.compulsory_read_bytes = static_cast<std::uint64_t>(kv_all + q_all);
-    k.compulsory_write_bytes = static_cast<std::uint64_t>(q_all);
     trace.kernels.push_back(std::move(k));
     if (p.splits > 1) {
         append_combine(trace, s, p.splits, tensors, name);

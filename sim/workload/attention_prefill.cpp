@@ -18,32 +18,33 @@ using trace::LoadPath;
 
 // The work item's dimensions, of which the last varies fastest; the middle two depend on the plan.
 constexpr int kBatch = 0, kGroup = 3;
-constexpr int kK = 0, kV = 1, kQ = 2;  // rings
+constexpr int kK = 0, kV = 1, kQ = 2, kTable = 3;  // rings
 
 // Masking a score: a comparison and a selection, both at half the rate; beside the keys' end the two rows of a thread
 // share the comparison.
 constexpr double kDiagonalOps = 4, kEndOps = 3;
 
-constexpr double kFenceLatency = 60;   // until what threads stored is visible to the tensor cores: 48 to 66 after 8 to
-                                       // 16 matrix stores of a warp, H100 (FlashGPU-Sim's probes)
+constexpr double kFenceLatency = 60;  // until what threads stored is visible to the tensor cores: 48 to 66 after 8 to
+                                      // 16 matrix stores of a warp, H100 (FlashGPU-Sim's probes)
 
 struct Tile {
     int queries, keys;
     bool p_in_smem = false;  ///< the exponentials meet the values from shared memory; else they stay in registers
 };
 
-/// hopper/tile_size.h of FlashAttention-3, by head size.
-Tile flash_tile(std::int64_t head_dim, bool causal, trace::Dtype dtype) {
+/// hopper/tile_size.h of FlashAttention-3, by head size; `pages`: smaller than a tile, which the TMA cannot fetch.
+Tile flash_tile(std::int64_t head_dim, bool causal, bool pages, trace::Dtype dtype) {
     if (trace::bits_of(dtype) <= 8) {
         if (head_dim <= 64) return {192, 160};
         if (head_dim <= 96) return {192, 128};
-        if (head_dim <= 128) return {128, 224};
+        if (head_dim <= 128) return {128, pages ? 160 : 224};
         return {128, head_dim <= 192 ? 160 : 128};
     }
-    if (head_dim <= 64) return {192, causal ? 128 : 192, !causal};
-    if (head_dim <= 96) return {192, 144, true};
-    if (head_dim <= 128) return {128, causal ? 128 : 176};
-    return {128, head_dim <= 192 ? 112 : 80};
+    if (head_dim <= 64) return {192, causal ? 128 : pages ? 160 : 192, !causal};
+    if (head_dim <= 96) return {192, pages ? 128 : 144, true};
+    if (head_dim <= 128) return {128, causal || pages ? 128 : 176};
+    if (head_dim <= 192) return {128, pages ? 96 : 112};
+    return {128, 80};
 }
 
 struct FlashPlan {
@@ -51,12 +52,14 @@ struct FlashPlan {
     int groups;  // consumer warpgroups, 64 queries each
     int stages;  // of K, and of V
     std::int64_t q_tiles, kv_tiles;
-    std::int64_t group;  // query heads per KV head
+    std::int64_t group;                         // query heads per KV head
     std::int64_t tile_bytes, q_bytes, p_bytes;  // p_bytes: of exponentials in shared memory
-    int kv_head_dim, query_dim;  // dimensions of the work item
-    Affine q_tile;               // longest first under a causal mask
-    Affine limit;                // keys that a query tile sees
-    std::int64_t masked;         // key tiles that its diagonal crosses, at most: 1 without one
+    int kv_head_dim, query_dim;                 // dimensions of the work item
+    Affine q_tile;                              // longest first under a causal mask
+    Affine limit;                               // keys that a query tile sees
+    LoadPath path;                              // of keys and values
+    std::int64_t entries;                       // of the page table that a key tile needs; 0: no pages
+    std::int64_t masked;                        // key tiles that its diagonal crosses, at most: 1 without one
 
     /// Over the key tiles of an item after its first `from`, at most `most` of them.
     [[nodiscard]] Step loop_over(std::int64_t from, std::int64_t most) const {
@@ -75,8 +78,15 @@ void check_tile(const Tile& t) {
 
 FlashPlan plan_flash(const AttentionShape& s, const ScheduleWish& wish, const device::Device& device) {
     FlashPlan p{};
-    p.tile = wish.tile ? Tile{(*wish.tile)[0], (*wish.tile)[1]} : flash_tile(s.head_dim, s.causal, s.dtype);
+    const Tile usual = flash_tile(s.head_dim, s.causal, false, s.dtype);
+    const bool pages = s.page > 0 && s.page < usual.keys;
+    p.path = wish.path.value_or(pages ? LoadPath::plain : LoadPath::tma);
+    p.tile = wish.tile ? Tile{(*wish.tile)[0], (*wish.tile)[1]} : flash_tile(s.head_dim, s.causal, pages, s.dtype);
     check_tile(p.tile);
+    p.entries = s.page == 0 ? 0 : std::max<std::int64_t>(1, p.tile.keys / s.page);
+    if (p.path == LoadPath::tma && s.page > 0 && s.page < p.tile.keys)
+        throw InputError("attention_prefill path", "tma",
+                         fmt::format("plain: pages of {} tokens are smaller than a tile of {}", s.page, p.tile.keys));
     p.groups = p.tile.queries / 64;
     p.stages = wish.stages.value_or(2);
     p.q_tiles = ceil_div(s.q, p.tile.queries);
@@ -108,20 +118,26 @@ FlashPlan plan_flash(const AttentionShape& s, const ScheduleWish& wish, const de
     return p;
 }
 
-trace::Role flash_producer(const AttentionShape& s, const FlashPlan& p, const AttentionTensors& t) {
+trace::Role flash_producer(const AttentionShape& s, const FlashPlan& p, const AttentionTensors& t, int table) {
     const Affine head = item(p.kv_head_dim, p.group) + item(kGroup);
     const Step query = move(StepKind::load, kQ, t.q, {item(kBatch), p.q_tile * p.tile.queries, head, 0},
                             {1, p.tile.queries, 1, s.head_dim}, LoadPath::tma);
     const auto tile = [&](int ring, int tensor) {
         return move(StepKind::load, ring, tensor, {item(kBatch), item(p.kv_head_dim), turn(0, p.tile.keys), 0},
-                    {1, 1, p.tile.keys, s.head_dim}, LoadPath::tma);
+                    {1, 1, p.tile.keys, s.head_dim}, p.path);
     };
-    return {
-        "producer",
-        1,
-        1,
-        {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency), acquire(kQ), query, commit(kQ),
-         p.loop_over(0, p.kv_tiles), acquire(kK), tile(kK, t.k), commit(kK), acquire(kV), tile(kV, t.v), commit(kV), end_loop()}};
+    std::vector<Step> steps = {simple(StepKind::trigger_dependents),
+                               simple(StepKind::wait_dependency),
+                               acquire(kQ),
+                               query,
+                               commit(kQ),
+                               p.loop_over(0, p.kv_tiles)};
+    if (p.entries > 0)
+        look_up(steps, move(StepKind::load, kTable, table, {item(kBatch), turn(0, p.entries)}, {1, p.entries},
+                            LoadPath::plain));
+    append(steps, {acquire(kK), tile(kK, t.k), commit(kK), acquire(kV), tile(kV, t.v), commit(kV), end_loop()});
+    const int warps = p.path == LoadPath::tma ? 1 : 4;
+    return {"producer", 1, warps, std::move(steps)};
 }
 
 /// FlashAttention-3's overlap inside a warpgroup: the scores of the next tile are made while those of this one meet the
@@ -136,26 +152,26 @@ trace::Role flash_consumer(const AttentionShape& s, const FlashPlan& p, const At
     const Step exponential = vector({scores * kExponentialOps, scores, 0, 0});
     const double outputs = 64.0 * static_cast<double>(s.head_dim);
     // P is the product's operand until it is done, and so is the output that is rescaled.
-    const auto stored = static_cast<double>(p.p_bytes / p.groups);
+    const auto stored = static_cast<double>(p.p_bytes) / p.groups;
     const double fence = p.tile.p_in_smem ? kFenceLatency : 0;
     const Step convert = vector({scores * kConvertOps, 0, stored, fence});
     const Step rescale = vector({scores * kConvertOps + outputs, 0, stored, fence});
     const Affine head = item(p.kv_head_dim, p.group) + item(kGroup);
-    std::vector<Step> steps = {wait_full(kQ), wait_full(kK), qk,          wait_mma(0),
-                               release(kK),   mask,          maximum,     exponential, convert};
+    std::vector<Step> steps = {wait_full(kQ), wait_full(kK), qk,          wait_mma(0), release(kK),
+                               mask,          maximum,       exponential, convert};
     // The tiles that the diagonal crosses come first; the order makes no difference to what follows.
     const auto over_tiles = [&](const Step& begin, bool masked) {
-        steps.insert(steps.end(), {begin, wait_full(kK), qk, wait_full(kV), pv, wait_mma(1), release(kK)});
+        append(steps, {begin, wait_full(kK), qk, wait_full(kV), pv, wait_mma(1), release(kK)});
         if (masked) steps.push_back(mask);
-        steps.insert(steps.end(), {maximum, exponential, wait_mma(0), release(kV), rescale, end_loop()});
+        append(steps, {maximum, exponential, wait_mma(0), release(kV), rescale, end_loop()});
     };
     if (p.masked > 1) over_tiles(p.loop_over(1, p.masked - 1), true);
     over_tiles(p.loop_over(p.masked, p.kv_tiles), false);
     const Step store = move(StepKind::store, -1, t.o, {item(kBatch), p.q_tile * p.tile.queries + instance(64), head, 0},
                             {1, 64, 1, s.head_dim}, LoadPath::tma);
-    steps.insert(steps.end(), {release(kQ),  // its last product has been waited for
-                               wait_full(kV), pv, wait_mma(0), release(kV),
-                               vector({outputs * 2, 64, outputs * trace::bits_of(s.dtype) / 8, 60}), store});
+    append(steps, {release(kQ),  // its last product has been waited for
+                   wait_full(kV), pv, wait_mma(0), release(kV),
+                   vector({outputs * 2, 64, outputs * trace::bits_of(s.dtype) / 8, 60}), store});
     return {"consumer", p.groups, 4, std::move(steps)};
 }
 
@@ -190,6 +206,9 @@ AttentionTensors add_attention_tensors(trace::Trace& trace, const AttentionShape
 void append_attention_prefill(trace::Trace& trace, const AttentionShape& s, const AttentionTensors& tensors,
                               const ScheduleWish& wish, const std::string& name, const device::Device& device) {
     const FlashPlan p = plan_flash(s, wish, device);
+    const int table = p.entries > 0 ? trace.add_tensor(name + ".page_table", trace::Dtype::fp32,  // as wide as int32
+                                                       {s.batch, p.kv_tiles * p.entries})
+                                    : -1;
     trace::Kernel k;
     k.name = name;
     k.op = "attention_prefill";
@@ -208,7 +227,8 @@ void append_attention_prefill(trace::Trace& trace, const AttentionShape& s, cons
     k.rings = {{"k", p.stages, p.tile_bytes, p.groups, false},
                {"v", p.stages, p.tile_bytes, p.groups, false},
                {"q", 1, p.q_bytes, p.groups, false}};
-    k.roles = {flash_producer(s, p, tensors), flash_consumer(s, p, tensors)};
+    if (p.entries > 0) k.rings.push_back({"page_table", 1, p.entries * 4, 1, true});
+    k.roles = {flash_producer(s, p, tensors, table), flash_consumer(s, p, tensors)};
     k.flops = 4.0 * static_cast<double>(s.batch * s.heads * s.head_dim) * pairs_of(s);
     k.math_dtype = s.dtype;
     k.tensor_cores = true;

@@ -9,6 +9,7 @@ namespace memwall::workload {
 inline constexpr double kMaximumOps = 2;      // of the row: one comparison a score
 inline constexpr double kExponentialOps = 2;  // scale less maximum, running sum; beside the exponential in the SFU
 inline constexpr double kConvertOps = 1;      // half of a conversion at half rate
-inline constexpr double kReduceLatency = 60;  // of a row's maximum over four threads: two shuffles and what follows them
+inline constexpr double kReduceLatency =
+    60;  // of a row's maximum over four threads: two shuffles and what follows them
 
 }  // namespace memwall::workload

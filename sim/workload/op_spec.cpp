@@ -27,7 +27,7 @@ const std::vector<OpEntry>& table() {
           "quantize", "runtime"}},
         {"attention_prefill",
          {"batch", "heads", "kv_heads", "q", "kv", "head_dim", "causal", "dtype"},
-         {"kv_layout", "tile", "stages", "flash"}},
+         {"page", "kv_layout", "path", "tile", "stages", "flash"}},
         {"attention_decode",
          {"batch", "heads", "kv_heads", "kv", "head_dim", "dtype"},
          {"page", "kv_layout", "kernel", "tile", "stages", "split", "path"}},

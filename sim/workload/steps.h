@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <utility>
+#include <vector>
 
 #include "trace/trace.h"
 
@@ -59,6 +61,16 @@ inline Step vector(trace::VectorShape shape) {
     Step step = simple(StepKind::vector);
     step.vec = shape;
     return step;
+}
+
+/// More steps at the end.
+inline void append(std::vector<Step>& steps, std::initializer_list<Step> more) {
+    for (const Step& step : more) steps.push_back(step);
+}
+
+/// A read of `load`'s ring that the reader itself waits for: an address, a length.
+inline void look_up(std::vector<Step>& steps, const Step& load) {
+    append(steps, {acquire(load.ring), load, commit(load.ring), wait_full(load.ring), release(load.ring)});
 }
 
 using Origin = std::array<Affine, trace::kMaxRank>;

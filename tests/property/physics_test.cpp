@@ -354,8 +354,9 @@ TEST(Attention, TilesThatAreTakenOneByOneAreTakenOnceEachAndBalance) {
 
 // The same bytes at the same places, by the kernel that vLLM runs and by one that computes only what it must.
 TEST(Attention, FlashDecodeReadsTheSameAndTakesLonger) {
-    const std::string shape = "attention_decode batch=16 heads=32 kv_heads=8 kv=1024 head_dim=128 dtype=bf16 page=64 "
-                              "kv_layout=nhd path=plain kernel=";
+    const std::string shape =
+        "attention_decode batch=16 heads=32 kv_heads=8 kv=1024 head_dim=128 dtype=bf16 page=64 "
+        "kv_layout=nhd path=plain kernel=";
     const auto swapped = simulate(shape + "swapped"), flash = simulate(shape + "flash3");
     const double cache = 2.0 * 16 * 8 * 1024 * 128 * 2;
     EXPECT_NEAR(static_cast<double>(flash.result.counters.dram_read_bytes), cache, cache * 0.02);

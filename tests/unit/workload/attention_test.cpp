@@ -93,6 +93,28 @@ TEST(AttentionPrefill, ExponentialsGoWhereFlashAttention3PutsThem) {
     EXPECT_EQ(consumer("head_dim=128 causal=0"), (std::pair{0.0, 2}));
 }
 
+TEST(AttentionPrefill, SmallPagesAreCopiedByThreadsWhoReadTheirAddressesFirst) {
+    const auto of = [](const std::string& rest) {
+        return build("attention_prefill batch=2 heads=4 kv_heads=2 q=512 kv=512 head_dim=128 causal=0 dtype=bf16 " +
+                     rest);
+    };
+    const trace::Trace paged = of("page=64"), whole = of("page=256");
+    const trace::Kernel& k = paged.kernels[0];
+    EXPECT_EQ(k.tile[1], 128);  // tile_size.h: 176 where the TMA loads
+    EXPECT_EQ(whole.kernels[0].tile[1], 176);
+    for (const trace::Trace* t : {&paged, &whole}) {
+        for (const auto& s : t->kernels[0].roles[0].steps) {
+            if (s.kind == StepKind::load && s.ring < 2) {
+                EXPECT_EQ(s.path, t == &paged ? trace::LoadPath::plain : trace::LoadPath::tma);
+            }
+        }
+    }
+    // A table entry for each page of a tile, for each of four query tiles and two heads of each group.
+    EXPECT_TRUE(test::all_are(
+        test::touched(paged, k, StepKind::load, test::tensor_named(paged, "attention.page_table")), 4 * 4));
+    EXPECT_THROW(of("page=64 path=tma"), InputError);
+}
+
 TEST(AttentionPrefill, TheNextQueriesMayComeWhileTheLastProductRuns) {
     const trace::Trace t =
         build("attention_prefill batch=1 heads=1 kv_heads=1 q=1024 kv=1024 head_dim=128 causal=0 dtype=bf16");
@@ -126,8 +148,8 @@ TEST(FlashDecode, SplitsByFlashAttention3sRuleAndAlwaysLaunchesTheCombine) {
     const auto kernels = [](const std::string& rest) {
         return build("attention_decode heads=32 kv_heads=8 head_dim=128 dtype=bf16 kernel=flash3 " + rest).kernels;
     };
-    // 128 tiles of 8 heads with a tenth more are 9 an SM, so 15 splits; as many as 15 are allowed, with which 120 of 132
-    // SMs have one, the fewest above 85 % of the fullest (33 splits, two whole waves).
+    // 128 tiles of 8 heads with a tenth more are 9 an SM, so 15 splits; as many as 15 are allowed, with which 120 of
+    // 132 SMs have one, the fewest above 85 % of the fullest (33 splits, two whole waves).
     EXPECT_EQ(kernels("batch=1 kv=16384")[0].split, 15);
     EXPECT_EQ(kernels("batch=1 kv=65536")[0].split, 15);  // 36 an SM, of 512: here the second rule binds no more
     EXPECT_EQ(kernels("batch=16 kv=1024")[0].split, 1);
