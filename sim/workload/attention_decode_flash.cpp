@@ -19,7 +19,8 @@ using trace::LoadPath;
 constexpr int kBatch = kDecodeBatch, kKvHead = kDecodeKvHead, kSplit = kDecodeSplit;
 constexpr int kKv = 0, kQ = 1, kTable = 2, kLengths = 3;  // rings
 
-// hopper/tile_size.h of FlashAttention-3 for one consumer warpgroup and a masked, paged or split KV.
+// hopper/tile_size.h of FlashAttention-3 for one consumer warpgroup and a masked, paged or split KV, which it has at
+// head size 128 alone; at other sizes its tile has twice the rows or more, as idle as these.
 constexpr int kRows = 64, kKeys = 128, kStages = 2;
 constexpr std::int64_t kSectorBytes = 32;
 /// Reads that follow one another before the first key is asked for, beside the page table's: what the scheduler left
@@ -105,20 +106,21 @@ trace::Role consumer(const AttentionShape& s, const Plan& p, const AttentionTens
     return {"consumer", 1, 4, std::move(steps)};
 }
 
-/// The combining kernel where nothing was split: its CTAs read so and leave.
+/// The combining kernel where nothing was split: its CTAs read so and leave. As many rows and threads each as in
+/// hopper/flash_fwd_combine_launch_template.h.
 void append_idle_combine(trace::Trace& trace, const AttentionShape& s, int lengths, const std::string& name) {
-    constexpr std::int64_t kHeadsOfCta = 8;
+    const std::int64_t heads = s.head_dim % 128 == 0 ? 8 : s.head_dim % 64 == 0 ? 16 : 32;
     trace::Kernel k;
     k.name = name + ".combine";
     k.op = "attention_decode";
     k.work.names = {"batch", "heads", "", ""};
-    k.work.extent = {s.batch, ceil_div(s.heads, kHeadsOfCta), 1, 1};
+    k.work.extent = {s.batch, ceil_div(s.heads, heads), 1, 1};
     k.ctas = k.work.items();
     k.registers_per_thread = 48;
     k.rings = {{"registers", 1, kSectorBytes, 1, true}};
     std::vector<Step> steps = {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency)};
     look_up(steps, move(StepKind::load, 0, lengths, {0, item(0), 0}, {1, 1, kSectorBytes / 4}, LoadPath::plain));
-    k.roles = {{"threads", 1, 4, std::move(steps)}};
+    k.roles = {{"threads", 1, 8, std::move(steps)}};
     k.math_dtype = trace::Dtype::fp32;
     trace.kernels.push_back(std::move(k));
 }
