@@ -25,6 +25,12 @@ void Part::refuse(const Message& message) const {
 }
 
 void Part::post(std::int64_t due_ps, std::uint32_t kind, std::uint32_t payload, std::uint32_t arg) {
+    // Its place in the queue counts from the window's begin: an earlier time would come out as a late one.
+    if (due_ps < window_begin_ps_) {
+        throw ModelError(fmt::format(
+            "{}: a message of kind {} to itself is due at {} ps, before the window in progress (it began at {} ps)",
+            name(), kind, due_ps, window_begin_ps_));
+    }
     const Message message{due_ps, next_order(), payload, arg, kind};
     if (due_ps < window_end_ps_) {
         local_.push_back({message, window_begin_ps_});

@@ -407,7 +407,7 @@ void Sm::mma(Cta&, int slot, int role_index, RoleState& role, const trace::Step&
     if (!tensor_.busy()) {
         start_mma(now);
     } else if (tensor_.cut_turn(now, smem_other_ps_)) {
-        post(tensor_.turn_ends(smem_other_ps_), mma_check, tensor_.turn());
+        post(std::max(now, tensor_.turn_ends(smem_other_ps_)), mma_check, tensor_.turn());
     }
 }
 

@@ -85,5 +85,26 @@ TEST(Part, RefusesAMessageThatIsDueWithinTheWindowInProgress) {
     EXPECT_THROW(play(kLatencyPs * 3), ModelError);
 }
 
+/// Tells itself something whose time has passed.
+class Belated : public PartOf<Belated> {
+public:
+    using PartOf::PartOf;
+    void begin() { deliver({4 * kLatencyPs, next_order(), 0, 0, 0}); }
+    void handle(const Message& message) { post(message.due_ps - 2 * kLatencyPs, 0, 0); }
+};
+
+// Such a message would wrap around in the queue's key and come out 2^28 ps late, which once made a product of 175 us
+// one of 443.
+TEST(Part, RefusesAMessageToItselfFromBeforeTheWindowInProgress) {
+    sc_core::sc_simcontext context;
+    sc_core::sc_curr_simcontext = &context;
+    Grid grid;
+    Belated part(sc_core::sc_module_name("belated"), grid, 1);
+    part.begin();
+    sc_core::sc_start();
+    ASSERT_TRUE(grid.failure);
+    EXPECT_THROW(std::rethrow_exception(grid.failure), ModelError);
+}
+
 }  // namespace
 }  // namespace memwall::chip
