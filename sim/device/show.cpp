@@ -34,12 +34,12 @@ std::array<double, 8> mean_hops_ns(const Device& device, const Floorplan& plan) 
     return sum;
 }
 
-/// tRCD + tCL + the bursts of one fill, all in one bank, in whole command clocks.
+/// tRCD + tCL + the bursts of one fill, all of one run, in whole command clocks.
 double dram_ns(const Device& d) {
     const double clock_ns = 1000.0 / d.hbm.command_mhz();
     const auto clocks = [&](double ns) { return std::ceil(ns / clock_ns - 1e-9); };
     const int bursts = d.l2.fill_bytes / d.hbm.burst_bytes;
-    return (clocks(d.hbm.trcdrd_ns) + clocks(d.hbm.tcl_ns) + (bursts - 1) * d.hbm.nccdl + d.hbm.nbl) * clock_ns;
+    return (clocks(d.hbm.trcdrd_ns) + clocks(d.hbm.tcl_ns) + (bursts - 1) * d.hbm.run_pitch() + d.hbm.nbl) * clock_ns;
 }
 
 /// `text` in lines of at most `width`, continued under its first letter.
