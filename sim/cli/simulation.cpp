@@ -170,7 +170,10 @@ Simulated simulate_sustained(const workload::OpSpec& op, const trace::Trace& tra
     for (int runs = 1; runs < kMostRuns; ++runs) {
         const double clock =
             chip::sustained_mhz(device, energy_of(s, device), counted_us(s), s.result.roofline_memory_us, highest);
-        if (std::abs(clock - device.clocks.sm_mhz) < 1.5 * device.power.clock_step_mhz) break;
+        // A step more than this one would do as well is left there; a step less is taken, or the board were over its
+        // limit.
+        const double steps = (clock - device.clocks.sm_mhz) / device.power.clock_step_mhz;
+        if (steps > -0.5 && steps < 1.5) break;
         device.clocks.sm_mhz = clock;
         s = run(device);
     }
