@@ -81,17 +81,28 @@ struct Span {
     }
 };
 
+/// A part of C.
+struct Region {
+    Affine row, col;
+    std::int64_t rows, cols;
+};
+
 /// Where results go: C, or under split-K the split's partial sums.
-Step put(const GemmShape& s, const GemmTensors& t, const GemmSchedule& g, const Affine& row, std::int64_t rows,
-         LoadPath path) {
-    const Affine col = item(kN, g.tile[1]);
-    if (g.split == 1) return move(StepKind::store, -1, t.c, at(s, row, col), box(s, rows, g.tile[1]), path);
+Step put(const GemmShape& s, const GemmTensors& t, const GemmSchedule& g, const Region& to, LoadPath path) {
+    if (g.split == 1) return move(StepKind::store, -1, t.c, at(s, to.row, to.col), box(s, to.rows, to.cols), path);
     const Affine slab = item(kSplit, s.batch) + item(kBatch);
-    return move(StepKind::store, -1, t.partials, {slab, row, col}, {1, rows, g.tile[1]}, path);
+    return move(StepKind::store, -1, t.partials, {slab, to.row, to.col}, {1, to.rows, to.cols}, path);
 }
 
-/// CUTLASS's warp-specialised cooperative kernel: one producer warp, consumer warpgroups that share the tile's rows and
-/// keep one step's wgmma in flight while they release the stage of the step before.
+/// What one consumer warpgroup of a tile makes.
+Region share_of_group(const GemmSchedule& g) {
+    const Affine row = item(kM, g.tile[0]), col = item(kN, g.tile[1]);
+    if (g.swapped) return {row, col + instance(g.group_rows()), g.tile[0], g.group_rows()};
+    return {row + instance(g.group_rows()), col, g.group_rows(), g.tile[1]};
+}
+
+/// CUTLASS's warp-specialised cooperative kernel: one producer warp, consumer warpgroups that share the tile's rows
+/// (or, swapped, its columns) and keep one step's wgmma in flight while they release the stage of the step before.
 void append_large(trace::Trace& trace, const GemmShape& s, const GemmTensors& t, const GemmSchedule& g,
                   trace::Kernel k) {
     const Span span(s, g);
@@ -111,7 +122,7 @@ void append_large(trace::Trace& trace, const GemmShape& s, const GemmTensors& t,
 
     std::vector<Step> work = {wait_full(0)};
     if (const double widen = widening(s, g); widen > 0) work.push_back(vector({widen / g.groups(), 0, 0, 0}));
-    work.push_back(mma({rows, g.tile[1], g.tile[2], s.dtype, false}));
+    work.push_back(mma({rows, g.mma_columns(), g.tile[2], s.dtype, false}));
     std::vector<Step> steps;
     if (g.stages == 1) {
         // With a single stage there is none to work on while another is released.
@@ -126,9 +137,9 @@ void append_large(trace::Trace& trace, const GemmShape& s, const GemmTensors& t,
         steps.insert(steps.end(), work.begin(), work.end());
         for (const Step& step : {wait_mma(1), release(0), end_loop(), wait_mma(0), release(0)}) steps.push_back(step);
     }
-    const double outputs = static_cast<double>(rows) * g.tile[1];
+    const double outputs = static_cast<double>(rows) * g.mma_columns();
     steps.push_back(vector({outputs, 0, outputs * trace::bits_of(s.out_dtype) / 8, 64}));
-    steps.push_back(put(s, t, g, item(kM, g.tile[0]) + instance(rows), rows, g.path));
+    steps.push_back(put(s, t, g, share_of_group(g), g.path));
     k.roles = {producer, {"consumer", g.groups(), 4, steps}};
     trace.kernels.push_back(std::move(k));
 }
@@ -178,7 +189,7 @@ void append_skinny(trace::Trace& trace, const GemmShape& s, const GemmTensors& t
     // Partial sums of the lanes are folded by shuffles, then written.
     const double outputs = static_cast<double>(s.m) * g.tile[1];
     steps.push_back(vector({outputs * 5, 0, outputs * 4, 150}));
-    steps.push_back(put(s, t, g, 0, s.m, LoadPath::plain));
+    steps.push_back(put(s, t, g, {0, item(kN, g.tile[1]), s.m, g.tile[1]}, LoadPath::plain));
     k.roles = {weights, activations, {"consumer", 1, 8, steps}};
     trace.kernels.push_back(std::move(k));
 }

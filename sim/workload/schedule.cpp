@@ -13,9 +13,13 @@ namespace memwall::workload {
 
 namespace {
 
-constexpr int kSkinnyRows = 64;  // m up to which the weights stream
-// Memory brings some 13 bytes a cycle to each SM: at 4 rows per byte of a weight, FMAs are busy 40 % of the time.
-constexpr double kFmaRowsPerWeightByte = 4;
+constexpr int kSkinnyRows = 64;      // m up to which the weights stream
+constexpr int kSkinnyTileRows = 64;  // of the weights: the m of a wgmma
+// Up to here cuBLAS splits k until its tiles fill the chip: "nvjet_tst_64x8_64x16_2x1_v_bz_splitK" with a grid of 2 x
+// 64 for 6 x 4096 x 10944 (a published trace), and a fold. Its times drop by a fold's from 16 rows to 17 where n is
+// 4096.
+constexpr int kSplitRows = 16;
+constexpr std::int64_t kLeastSplitBytes = 512;    // of a weight row that a split leaves: four of its stages
 constexpr std::int64_t kSkinnyPieceBytes = 2048;  // of a weight row: one granule of the L2's address interleave
 constexpr std::int64_t kSkinnyRingBytes = 192 << 10;
 constexpr int kSkinnyStages = 3;                   // at least
@@ -24,6 +28,7 @@ constexpr std::int64_t kSkinnyEpilogueBytes = 1024;
 constexpr int kMostStages = 16;  // of cuBLAS kernels for few rows: "64x8_64x16" says 16 stages of 64 elements
 constexpr int kPanel = 16;       // m tiles: 16 x 8 tiles of 128x256 are one wave whose A and B are equally large
 constexpr double kSmallerTileEarns = 0.95;
+constexpr int kMostSwappedWaves = 8;   // beyond, what the last one leaves idle is less than such tiles' reads cost
 constexpr int kMaxAccumulators = 208;  // of the 255 registers that a thread can address
 
 double bytes_per(trace::Dtype dtype) {
@@ -52,6 +57,11 @@ std::string stage_terms(const GemmShape& s, const std::array<int, 3>& t) {
                        trace::name_of(s.weights_dtype));
 }
 
+/// Whether a tile is one with tokens on the columns: only that side is no multiple of 64.
+bool is_swapped(const std::array<int, 3>& t) {
+    return t[0] % 64 != 0 && t[1] % 64 == 0;
+}
+
 void check_tile(const GemmShape& s, const std::array<int, 3>& t, bool skinny) {
     const std::string where = "tile " + text_of(t);
     if (t[2] < 1 || t[2] % k_step(s) != 0) {
@@ -64,11 +74,15 @@ void check_tile(const GemmShape& s, const std::array<int, 3>& t, bool skinny) {
         }
         return;
     }
-    if (t[0] < 64 || t[0] % 64 != 0 || t[0] > 256) {
-        throw InputError(where, fmt::format("m of {}", t[0]), "64, 128, 192 or 256: a wgmma has 64 rows");
+    const bool swapped = is_swapped(t);
+    const int rows = t[swapped ? 1 : 0], columns = t[swapped ? 0 : 1];
+    if (rows < 64 || rows % 64 != 0 || rows > 256) {
+        throw InputError(where, fmt::format("{} of {}", swapped ? "n" : "m", rows),
+                         "64, 128, 192 or 256 of m or of n: a wgmma has 64 rows");
     }
-    if (t[1] < 8 || t[1] % 8 != 0 || t[1] > 256) {
-        throw InputError(where, fmt::format("n of {}", t[1]), "a multiple of 8 up to 256: the n of a wgmma");
+    if (columns < 8 || columns % 8 != 0 || columns > 256) {
+        throw InputError(where, fmt::format("{} of {}", swapped ? "m" : "n", columns),
+                         "a multiple of 8 up to 256: the columns of a wgmma");
     }
 }
 
@@ -140,10 +154,10 @@ int skinny_k(const GemmShape& s, int padded, int rows) {
 /// while enough SMs read, at what one SM can have when few are left with a part. A part is `weights` bytes from memory
 /// and `all` bytes with the activations.
 double stream_cycles(std::int64_t shares, double weights, double all, const device::Device& d) {
-    constexpr double kLoadedLatency = 1200;  // cycles; 1,265 with 934 KB under way (GPGPU-Sim notes, H100 PCIe)
+    // Of a TMA load from memory that does not queue there; where they queue, memory's own rate decides.
+    constexpr double kLatency = 755;  // cycles: 650 for a plain load, 105 more by TMA (HPMLL, H800 PCIe)
     const double memory = d.hbm.peak_gbps() * 1e3 / d.clocks.sm_mhz;  // bytes per cycle
-    const double one_sm =
-        std::min(d.sm.lsu_bytes_per_cycle, d.tma.requests_in_flight * d.l2.line_bytes / kLoadedLatency);
+    const double one_sm = std::min(d.sm.lsu_bytes_per_cycle, d.tma.requests_in_flight * d.l2.line_bytes / kLatency);
     const auto round = [&](std::int64_t sms) {
         return sms == 0 ? 0 : std::max(static_cast<double>(sms) * weights / memory, all / one_sm);
     };
@@ -151,40 +165,38 @@ double stream_cycles(std::int64_t shares, double weights, double all, const devi
     return static_cast<double>(whole_rounds) * round(d.sms()) + round(shares % d.sms());
 }
 
-/// Tile and split that stream the weights soonest.
-void choose_skinny(const GemmShape& s, int padded, GemmSchedule& g, const device::Device& d) {
-    const std::vector<int> fma_rows = {16, 8, 32}, wgmma_rows = {64};
-    double best = std::numeric_limits<double>::max();
-    for (int split = 1; split <= 32; ++split) {
-        for (const int rows : g.fma ? fma_rows : wgmma_rows) {
-            const std::array<int, 3> tile{padded, rows, skinny_k(s, padded, rows)};
-            const std::int64_t steps = ceil_div(s.k, tile[2]);
-            if (split > steps) continue;
-            const auto share = static_cast<double>(ceil_div(steps, split));
-            const double cost =
-                stream_cycles(ceil_div(s.n, rows) * s.batch * split, share * static_cast<double>(weight_bytes(s, tile)),
-                              share * static_cast<double>(stage_bytes(s, tile)), d) +
-                fold_cycles(s, split, d);
-            if (cost >= best * 0.98) continue;
-            best = cost;
-            g.tile = tile;
-            g.split = split;
-        }
+/// Split of k for a tile of 64 weight rows.
+int skinny_split(const GemmShape& s, const std::array<int, 3>& tile, const device::Device& d) {
+    const std::int64_t tiles = ceil_div(s.n, tile[1]) * s.batch;
+    const std::int64_t steps = ceil_div(s.k, tile[2]);
+    if (s.m <= kSplitRows) {
+        const std::int64_t least = kLeastSplitBytes * 8 / trace::bits_of(s.weights_dtype);
+        const std::int64_t most = std::min({steps, s.k / least, d.sms() / tiles});
+        return static_cast<int>(std::max<std::int64_t>(1, most));
     }
+    double best = std::numeric_limits<double>::max();
+    int chosen = 1;
+    for (int split = 1; split <= std::min<std::int64_t>(32, steps); ++split) {
+        const auto share = static_cast<double>(ceil_div(steps, split));
+        const double cost = stream_cycles(tiles * split, share * static_cast<double>(weight_bytes(s, tile)),
+                                          share * static_cast<double>(stage_bytes(s, tile)), d) +
+                            fold_cycles(s, split, d);
+        if (cost >= best * 0.98) continue;
+        best = cost;
+        chosen = split;
+    }
+    return chosen;
 }
 
 GemmSchedule skinny(const GemmShape& s, const ScheduleWish& wish, const device::Device& d) {
     GemmSchedule g{};
     g.skinny = true;
-    g.fma = static_cast<double>(s.m) <= kFmaRowsPerWeightByte * bytes_per(s.weights_dtype);
+    g.fma = wish.tile && (*wish.tile)[1] % kSkinnyTileRows != 0;
     const int padded = static_cast<int>(g.fma ? s.m : ceil_div(s.m, 8) * 8);
-    choose_skinny(s, padded, g, d);
-    if (wish.tile) {
-        g.tile = {padded, (*wish.tile)[1], (*wish.tile)[2]};
-        g.split = 1;
-    }
+    g.tile = {padded, kSkinnyTileRows, skinny_k(s, padded, kSkinnyTileRows)};
+    if (wish.tile) g.tile = {padded, (*wish.tile)[1], (*wish.tile)[2]};
     check_tile(s, g.tile, true);
-    g.split = wish.split.value_or(g.split);
+    g.split = wish.split ? *wish.split : wish.tile ? 1 : skinny_split(s, g.tile, d);
     g.stage_bytes = stage_bytes(s, g.tile);
     g.epilogue_bytes = kSkinnyEpilogueBytes;
     const auto fit = std::clamp<std::int64_t>(kSkinnyRingBytes / g.stage_bytes, 2, kMostStages);
@@ -199,13 +211,14 @@ GemmSchedule skinny(const GemmShape& s, const ScheduleWish& wish, const device::
 double large_cycles(const GemmShape& s, const GemmSchedule& g, const device::Device& d) {
     constexpr double kShown = 1500;  // prologue and epilogue that a tile shows: a first load, a drain, a store
     const std::array<int, 3>& t = g.tile;
+    const int rows = g.mma_rows(), columns = g.mma_columns();
     const double rate = bytes_per(s.dtype) <= 1  ? d.tensor.flops_per_cycle_fp8
                         : bytes_per(s.dtype) > 2 ? d.tensor.flops_per_cycle_tf32
                                                  : d.tensor.flops_per_cycle_16bit;
     const double k_steps = static_cast<double>(t[2]) / k_step(s);
-    const double operand = (64 + t[1]) * 32 / d.sm.smem_bytes_per_cycle;
-    const double one = std::max(2.0 * 64 * t[1] * k_step(s) / rate, operand);
-    const double tensor = t[0] / 64.0 * k_steps * one;
+    const double operand = (64 + columns) * 32 / d.sm.smem_bytes_per_cycle;
+    const double one = std::max(2.0 * 64 * columns * k_step(s) / rate, operand);
+    const double tensor = rows / 64.0 * k_steps * one;
     // Neighbours ask for the same tiles, whose requests are joined on the way to L2: the SM's own port is what counts.
     const double load = static_cast<double>(stage_bytes(s, t)) / d.floorplan.sm_tpc.bytes_per_cycle_back;
     const std::int64_t steps = ceil_div(ceil_div(s.k, t[2]), g.split);
@@ -216,12 +229,13 @@ double large_cycles(const GemmShape& s, const GemmSchedule& g, const device::Dev
     return std::max(busy, hbm_cycles(s, d)) + 0.1 * busy + fold_cycles(s, g.split, d);
 }
 
-/// Columns of the narrowest tile of `rows` with which all tiles run at once, or 0 where none is narrow enough. cuBLAS
-/// has kernels for every eight columns (its nvjet kernels say so in their names).
-int one_wave_columns(const GemmShape& s, int rows, const device::Device& d) {
-    const std::int64_t across = d.sms() / (ceil_div(s.m, rows) * s.batch);
+/// Columns of the narrowest tile with which all tiles of a product run in so many waves, or 0 where none is narrow
+/// enough: `down` tiles lie one way, and the other way is `extent` long. cuBLAS has kernels for every eight columns
+/// (its nvjet kernels say so in their names).
+int columns_for_waves(std::int64_t down, std::int64_t extent, int waves, const device::Device& d) {
+    const std::int64_t across = d.sms() * waves / down;
     if (across == 0) return 0;
-    const std::int64_t columns = ceil_div(ceil_div(s.n, across), 8) * 8;
+    const std::int64_t columns = ceil_div(ceil_div(extent, across), 8) * 8;
     return columns >= 16 && columns <= 256 ? static_cast<int>(columns) : 0;
 }
 
@@ -234,7 +248,15 @@ std::vector<std::array<int, 3>> large_tiles(const GemmShape& s, const ScheduleWi
         tiles.push_back({m, n, k});
     }
     for (const int rows : {128, 64}) {
-        if (const int columns = one_wave_columns(s, rows, d); columns > 0) tiles.push_back({rows, columns, k});
+        const int columns = columns_for_waves(ceil_div(s.m, rows) * s.batch, s.n, 1, d);
+        if (columns > 0) tiles.push_back({rows, columns, k});
+    }
+    // Tokens on the columns, where their number is a little more than tiles of 64 rows hold.
+    for (const int rows : {256, 128, 64}) {
+        for (int waves = 1; waves <= kMostSwappedWaves; ++waves) {
+            const int columns = columns_for_waves(ceil_div(s.n, rows) * s.batch, s.m, waves, d);
+            if (columns % 64 != 0 && rows * columns <= 256 * 128) tiles.push_back({columns, rows, k});
+        }
     }
     return tiles;
 }
@@ -256,6 +278,7 @@ GemmSchedule large(const GemmShape& s, const ScheduleWish& wish, const device::D
         check_tile(s, tile, false);
         GemmSchedule g{};
         g.tile = tile;
+        g.swapped = is_swapped(tile);
         const bool pairs = ceil_div(s.m, tile[0]) % 2 == 0;
         // Where nothing else tells them apart, the pair that fetches its weights once.
         const std::vector<int> clusters = wish.cluster ? std::vector{*wish.cluster}

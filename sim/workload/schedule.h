@@ -34,17 +34,21 @@ struct GemmSchedule {
     int cluster = 1;  ///< along m: the CTAs of a cluster share the weights' tile by multicast
     int panel = 0;    ///< rasterisation: m tiles per panel
     bool persistent = true;
-    bool skinny = false;  ///< decode: the weights stream through a ring of their own
-    bool fma = false;     ///< skinny: plain FMAs; else weights on the wgmma's M side (swap-AB)
+    bool skinny = false;   ///< decode: the weights stream through a ring of their own
+    bool fma = false;      ///< skinny: plain FMAs; else weights on the wgmma's M side (swap-AB)
+    bool swapped = false;  ///< large: the same, tokens on the columns, of which a wgmma has any multiple of eight
     trace::LoadPath path = trace::LoadPath::tma;
     std::int64_t stage_bytes = 0;
     std::int64_t epilogue_bytes = 0;
     [[nodiscard]] std::int64_t smem_bytes() const { return stage_bytes * stages + epilogue_bytes; }
-    /// Consumer warpgroups, and the rows of C that each makes: 64 (one wgmma) or, in 256-row tiles, 128.
-    [[nodiscard]] int groups() const { return tile[0] >= 256 ? 2 : tile[0] / 64; }
-    [[nodiscard]] int group_rows() const { return tile[0] / groups(); }
+    /// The side of the tile that a wgmma has 64 of, and its other side.
+    [[nodiscard]] int mma_rows() const { return tile[swapped ? 1 : 0]; }
+    [[nodiscard]] int mma_columns() const { return tile[swapped ? 0 : 1]; }
+    /// Consumer warpgroups, and the mma rows that each makes: 64 (one wgmma) or, in tiles of 256, 128.
+    [[nodiscard]] int groups() const { return mma_rows() >= 256 ? 2 : mma_rows() / 64; }
+    [[nodiscard]] int group_rows() const { return mma_rows() / groups(); }
     /// fp32 accumulators of one consumer thread.
-    [[nodiscard]] int accumulators() const { return group_rows() * tile[1] / 128; }
+    [[nodiscard]] int accumulators() const { return group_rows() * mma_columns() / 128; }
 };
 
 /// The heuristic:

@@ -66,7 +66,7 @@ TEST(Quantize, ReadsTheActivationsForTheirMaximumAndAgainToNarrowThem) {
 }
 
 TEST(Quantize, AKnownScaleIsOneKernel) {
-    const trace::Trace t = build("gemm m=16 n=4096 k=4096 dtype=fp8 quantize=static");
+    const trace::Trace t = build("gemm m=16 n=8192 k=4096 dtype=fp8 quantize=static");
     ASSERT_EQ(t.kernels.size(), 2U);
     EXPECT_EQ(t.kernels[0].name, "gemm.quantize");
 }

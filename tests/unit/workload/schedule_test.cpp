@@ -69,16 +69,48 @@ TEST(ChooseGemm, FewRowsGetTilesOfOneWave) {
 
 TEST(ChooseGemm, DecodeStreamsWeights) {
     const GemmSchedule one = choose(1, 12288, 4096);
-    EXPECT_TRUE(one.skinny && one.fma);
-    EXPECT_EQ(one.tile[0], 1);
-    EXPECT_EQ(one.tile[2] * 2, 2048);  // bytes of a weight row's piece
+    EXPECT_TRUE(one.skinny && !one.fma);
+    EXPECT_EQ(one.tile[0], 8);  // the n of the narrowest wgmma
+    EXPECT_EQ(one.tile[1], 64);
     EXPECT_EQ(one.split, 1);
+    // Weight rows that no wgmma has are for plain FMAs, which need no padding.
+    const GemmSchedule fma = choose(1, 12288, 4096, tile(1, 16, 1024));
+    EXPECT_TRUE(fma.skinny && fma.fma);
+    EXPECT_EQ(fma.tile[0], 1);
     const GemmSchedule many = choose(33, 12288, 4096);
     EXPECT_TRUE(many.skinny);
     EXPECT_FALSE(many.fma);
     EXPECT_EQ(many.tile[0], 40);
     EXPECT_EQ(many.tile[1], 64);
     EXPECT_FALSE(choose(65, 12288, 4096).skinny);
+}
+
+// cuBLAS multiplies 6 x 4096 x 10944 as nvjet_tst_64x8_64x16_2x1_v_bz_splitK_NNT, grid 2 x 64.
+TEST(ChooseGemm, SixteenRowsSplitUntilTheTilesFillTheChip) {
+    const GemmSchedule published = choose(6, 4096, 10944);
+    EXPECT_EQ(published.tile[1], 64);
+    EXPECT_EQ(published.split, 2);
+    EXPECT_EQ(choose(16, 2048, 4096).split, 4);
+    EXPECT_EQ(choose(16, 8192, 8192).split, 1);  // 128 tiles: one for each SM but four
+    EXPECT_EQ(choose(17, 4096, 10944).split, 1);
+    EXPECT_EQ(choose(1, 64, 512).split, 2);  // 512 bytes of a weight row are left to each
+}
+
+// 1025 tokens are nine tiles of 128 rows but eight of 136 columns, which are as many waves as 1024 tokens are.
+TEST(ChooseGemm, ATokenMoreThanTheTilesHoldGoesToTheColumns) {
+    const GemmSchedule more = choose(1025, 4096, 4096);
+    EXPECT_TRUE(more.swapped);
+    EXPECT_EQ(more.tile, (std::array<int, 3>{136, 128, 64}));
+    EXPECT_EQ(more.groups(), 2);
+    EXPECT_EQ(more.group_rows(), 64);
+    EXPECT_EQ(more.accumulators(), 68);
+    EXPECT_FALSE(choose(1024, 4096, 4096).swapped);
+    EXPECT_FALSE(choose(8192, 8192, 8192).swapped);
+    // By hand as well, and what a wgmma cannot have is refused for either side.
+    EXPECT_TRUE(choose(300, 4096, 4096, tile(40, 256, 64)).swapped);
+    expect_in("n of 320", refusal(tile(40, 320, 64)));
+    expect_in("m of 264", refusal(tile(264, 128, 64)));
+    expect_in("m of 100", refusal(tile(100, 100, 64)));
 }
 
 TEST(ChooseGemm, EverySmHasEnoughOnItsWay) {
