@@ -77,8 +77,7 @@ struct Checker {
         power_of_two("/hbm/pseudo_channel_interleave_bytes", h.pseudo_channel_interleave_bytes);
         power_of_two("/hbm/bank_groups", h.bank_groups);
         power_of_two("/hbm/banks_per_group", h.banks_per_group);
-        power_of_two("/hbm/ganged_bank_groups", h.ganged_bank_groups);
-        divides("/hbm/ganged_bank_groups", h.bank_groups, "bank groups", h.ganged_bank_groups, "in a gang");
+        divides("/hbm/run_bank_groups", h.bank_groups, "bank groups", h.run_bank_groups, "of a run");
         require(h.burst_bytes == d.l2.sector_bytes, "/hbm/burst_bytes",
                 fmt::format("{} against /l2/sector_bytes {}", h.burst_bytes, d.l2.sector_bytes),
                 "the size of a sector: one burst fills one sector");
@@ -130,8 +129,7 @@ struct Checker {
         const int share = d.l2.interleave_bytes / channels;
         divides("/l2/interleave_bytes", d.l2.interleave_bytes, "bytes of a granule", channels,
                 "pseudo-channels of a slice");
-        divides("/hbm/page_bytes", h.open_bytes(), "bytes of a gang's pages", share,
-                "bytes of a granule in one pseudo-channel");
+        divides("/hbm/page_bytes", h.page_bytes, "bytes of a page", share, "bytes of a granule in one pseudo-channel");
         const int pieces = d.l2.interleave_bytes / h.pseudo_channel_interleave_bytes;
         divides("/hbm/pseudo_channel_interleave_bytes", pieces, "pieces of a granule", channels,
                 "pseudo-channels of a slice");

@@ -119,7 +119,7 @@ struct HbmParams {
     int pseudo_channels_per_channel;
     int sids;
     int bank_groups;
-    int ganged_bank_groups = 1;  ///< a run's bursts alternate between the same bank of so many groups, opened together
+    int run_bank_groups = 1;  ///< consecutive bursts alternate between banks of so many groups; 1: they stay in one
     int banks_per_group;
     int rows;
     int page_bytes;
@@ -143,12 +143,8 @@ struct HbmParams {
     std::string page_policy;     ///< "open", "closed"
     std::string bank_map;        ///< "hashed" (row bits XORed into bank and bank group) or "linear"
 
-    /// Bytes that one opening of a bank, or of a gang of them, makes accessible.
-    [[nodiscard]] int open_bytes() const { return page_bytes * ganged_bank_groups; }
     /// Command clocks between the bursts of a run: of one bank group ccdl, less where a run alternates between groups.
-    [[nodiscard]] int run_pitch() const {
-        return std::max(nccds, (nccdl + ganged_bank_groups - 1) / ganged_bank_groups);
-    }
+    [[nodiscard]] int run_pitch() const { return std::max(nccds, (nccdl + run_bank_groups - 1) / run_bank_groups); }
     /// Command clock: a quarter of the data rate (JESD238).
     [[nodiscard]] double command_mhz() const { return data_rate_gbps * 1000.0 / 4.0; }
     [[nodiscard]] int pseudo_channels() const { return stacks * channels_per_stack * pseudo_channels_per_channel; }

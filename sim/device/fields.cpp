@@ -144,7 +144,7 @@ void hbm_fields(Table& t, HbmParams& h) {
     t.count("/hbm/pseudo_channels_per_channel", h.pseudo_channels_per_channel, 1, 4);
     t.count("/hbm/sids", h.sids, 1, 8);
     t.count("/hbm/bank_groups", h.bank_groups, 1, 16);
-    t.count("/hbm/ganged_bank_groups", h.ganged_bank_groups, 1, 16);
+    t.count("/hbm/run_bank_groups", h.run_bank_groups, 1, 16);
     t.count("/hbm/banks_per_group", h.banks_per_group, 1, 16);
     t.count("/hbm/rows", h.rows, 1, 1 << 24);
     t.bytes("/hbm/page_bytes", h.page_bytes, 64);

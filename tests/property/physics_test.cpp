@@ -67,13 +67,13 @@ TEST(Hbm, ALongReadReachesWhatIsMeasuredBecauseOfRefreshAndBanks) {
     EXPECT_GT(read({"/hbm/refresh=none"}), whole);
     EXPECT_LT(read({"/hbm/refresh=all_bank"}), whole - 0.06);
     EXPECT_LT(read({"/hbm/banks_per_group=1"}), whole - 0.02);
-    EXPECT_LT(read({"/hbm/ganged_bank_groups=1", "/hbm/bank_groups=1", "/hbm/banks_per_group=16"}),
+    EXPECT_LT(read({"/hbm/run_bank_groups=1", "/hbm/bank_groups=1", "/hbm/banks_per_group=16"}),
               0.55);  // nBL / nCCDL
     // A page lasts 49 ns on its channel, so 32 banks hide twice the tRC, and eight do; not the tRC at which eight pages
     // of 1 KiB take longer than they give: 8 * 1024 B / 800 ns is 49 % of a pseudo-channel's 20.9 GB/s. (The queue has
     // to reach over all eight.)
     const double ceiling = 8 * 1024 / 800.0 / (base.run.hbm_peak_gbps / 160);
-    const double starved = read({"/hbm/ganged_bank_groups=1", "/hbm/read_queue_entries=128", "/hbm/banks_per_group=1",
+    const double starved = read({"/hbm/run_bank_groups=1", "/hbm/read_queue_entries=128", "/hbm/banks_per_group=1",
                                  "/hbm/trc_ns=800", "/hbm/tras_ns=780"});
     EXPECT_LT(starved, ceiling);
     EXPECT_GT(starved, ceiling * 0.7);

@@ -31,7 +31,7 @@ PseudoChannel::PseudoChannel(const device::HbmParams& p, std::uint32_t seed)
       batching_(p, timing_),
       close_pages_(p.page_policy == "closed"),
       entry_bursts_(std::max(1, kEntryBytes / p.burst_bytes)),
-      page_bursts_(p.open_bytes() / p.burst_bytes),
+      page_bursts_(p.page_bytes / p.burst_bytes),
       burst_bytes_(p.burst_bytes),
       capacity_{p.read_queue_entries, p.write_queue_entries},
       age_cap_(age_cap(p, timing_)),

@@ -31,10 +31,9 @@ HbmTiming::HbmTiming(const device::HbmParams& p) {
     ccds = std::max(p.nccds, p.nbl);
     ccdl = std::max<Clk>(p.run_pitch(), ccds);
     ccdr = std::max<Clk>(p.nccdr, ccds);
-    const Clk gang = p.ganged_bank_groups;
-    rrds = gang * clocks(p.trrds_ns);
-    rrdl = std::max(rrds, clocks(p.trrdl_ns));
-    faw = gang * clocks(p.tfaw_ns);
+    rrds = clocks(p.trrds_ns);
+    rrdl = clocks(p.trrdl_ns);
+    faw = clocks(p.tfaw_ns);
     const Clk cwl = clocks(p.tcwl_ns);
     column_to_precharge[kRead] = clocks(p.trtp_ns);
     column_to_precharge[kWrite] = cwl + bl + clocks(p.twr_ns);
@@ -52,7 +51,7 @@ HbmTiming::HbmTiming(const device::HbmParams& p) {
 }
 
 BankMap::BankMap(const device::HbmParams& p)
-    : groups_(static_cast<std::uint32_t>(p.bank_groups / p.ganged_bank_groups)),
+    : groups_(static_cast<std::uint32_t>(p.bank_groups)),
       banks_(static_cast<std::uint32_t>(p.banks_per_group)),
       sids_(static_cast<std::uint32_t>(p.sids)),
       group_shift_(std::countr_zero(groups_)),

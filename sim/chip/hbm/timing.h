@@ -21,9 +21,9 @@
 //   WR       RD           pseudo-channel   cwl + bl + wtrs
 //   REF      ACT          bank (or all)    rfcpb (or rfcab)
 //
-// Where a run's bursts alternate between the same bank of several groups (`ganged_bank_groups`), these banks open,
-// close and are refreshed together and are one bank of this model, with as many pages as they are: its bursts are ccdl
-// / gang apart, its ACT counts as many commands for rrds and faw.
+// Where a run's bursts alternate between banks of several groups (`run_bank_groups`), they follow one another at ccdl
+// over that number. The run still counts as one of one bank: two banks that each give half of two runs are opened as
+// often as two that each give one.
 //
 // Sources: the rules are those of Ramulator 2.1's HBM3 standard (its reading of JESD238); the values are the device's.
 // Not modelled: the row command bus (ACT takes 1.5 clocks, PRE and REF half a clock: rrds is longer than that), tPPD,

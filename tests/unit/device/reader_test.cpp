@@ -164,7 +164,7 @@ TEST(DeviceReader, CrossChecksShowTheirArithmetic) {
     EXPECT_TRUE(contains(complaint_of_set({"/l2/interleave_bytes=1000"}), "a power of two"));
     EXPECT_TRUE(contains(complaint_of_set({"/l2/fill_bytes=256"}), "fill_bytes 256 above line_bytes 128"));
     EXPECT_TRUE(contains(complaint_of_set({"/hbm/write_low_watermark=70"}), "write_high_watermark"));
-    EXPECT_TRUE(contains(complaint_of_set({"/hbm/ganged_bank_groups=8"}), "4 bank groups over 8 in a gang: 4 / 8"));
+    EXPECT_TRUE(contains(complaint_of_set({"/hbm/run_bank_groups=3"}), "4 bank groups over 3 of a run: 4 / 3"));
     EXPECT_TRUE(contains(complaint_of_set({"/hbm/write_high_watermark=65"}), "above write_queue_entries 64"));
     EXPECT_TRUE(contains(complaint_of_set({"/hbm/nbl=3"}), "32 pins * 4 transfers * 3 clocks / 8 = 48 bytes"));
     EXPECT_TRUE(contains(complaint_of_set({"/hbm/trfcpb_ns=4000"}), "/hbm/trfcpb_ns"));
