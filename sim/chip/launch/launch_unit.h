@@ -5,8 +5,8 @@
 // inside a persistent kernel. CTAs are dealt at a bounded rate, one to each SM in turn while their threads, registers
 // and shared memory fit; a slot that becomes free takes the next. A cluster is placed whole inside one GPC.
 //
-// Persistent CTAs that take their work items one by one do so from a counter in memory; it stands here, and asking takes
-// what an atomic operation takes to L2 and back.
+// Persistent CTAs that take their work items one by one do so from a counter in memory; it stands here, and asking
+// takes what an atomic operation takes to L2 and back.
 #pragma once
 
 #include <functional>
