@@ -52,16 +52,16 @@ struct GemmSchedule {
 };
 
 /// The heuristic:
-///  - m <= 64 (decode): skinny. One piece of a weight row is 2 KiB, a granule of the L2's address interleave, or less
-///  when
-///    the activations beside it would leave fewer than three stages. While FMAs keep up with memory (m up to 4 per byte
-///    of a weight), a tile has 8, 16 or 32 weight rows, whichever deals the tiles most evenly to the SMs; beyond, it
-///    has the 64 rows of a wgmma (swap-AB, as TensorRT-LLM and DeepGEMM do) and k is split when that deals them better.
+///  - m <= 64 (decode): skinny. Weights lie on the m side of the wgmma (swap-AB, as cuBLAS, TensorRT-LLM and DeepGEMM
+///    have it), 64 rows to a tile; a stage takes 2 KiB of a row, a granule of the L2's address interleave, or less where
+///    fewer than three stages would fit beside the tokens. Up to 16 rows k is split until the tiles fill the chip, beyond
+///    only where that pays. A wish for another number of weight rows gets plain FMAs, which need no padding.
 ///  - else the candidate tile, cluster of 1 or 2 along m, and split of k with the fewest cycles by wave arithmetic: a
-///    step costs its tensor time or its bytes at the L2's rate per SM, whichever is longer. A large product comes out
-///    at 128x256x64, four stages, two consumer warpgroups and clusters of two that share the weights' tile by
-///    multicast: the schedule that CUTLASS and cuBLAS use for it on Hopper.
-///  - persistent when there is more than one wave; rasterised in panels of 16 m tiles; as many stages as fit, up to 8.
+///    step costs its tensor time or its bytes at the SM's port, whichever is longer. A large product comes out at
+///    128x256x64, four stages, two consumer warpgroups and clusters of two that share the weights' tile by multicast: the
+///    schedule that CUTLASS and cuBLAS use for it on Hopper. Where tokens leave a remainder in rows of 64, candidates
+///    with tokens on the columns, of any multiple of eight, usually win.
+///  - persistent when there is more than one wave; rasterised in panels of 16 m tiles; as many stages as fit, up to 16.
 /// A wish that does not fit shared memory or the registers, or makes no sense, is refused with the arithmetic
 /// (InputError).
 GemmSchedule choose_gemm(const GemmShape& shape, const ScheduleWish& wish, const device::Device& device);
