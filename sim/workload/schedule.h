@@ -53,14 +53,15 @@ struct GemmSchedule {
 
 /// The heuristic:
 ///  - m <= 64 (decode): skinny. Weights lie on the m side of the wgmma (swap-AB, as cuBLAS, TensorRT-LLM and DeepGEMM
-///    have it), 64 rows to a tile; a stage takes 2 KiB of a row, a granule of the L2's address interleave, or less where
-///    fewer than three stages would fit beside the tokens. Up to 16 rows k is split until the tiles fill the chip, beyond
-///    only where that pays. A wish for another number of weight rows gets plain FMAs, which need no padding.
+///    have it), 64 rows to a tile; a stage takes 2 KiB of a row, a granule of the L2's address interleave, or less
+///    where fewer than three stages would fit beside the tokens. Up to 16 rows k is split until the tiles fill the
+///    chip, beyond only where that pays. A wish for another number of weight rows gets plain FMAs, which need no
+///    padding.
 ///  - else the candidate tile, cluster of 1 or 2 along m, and split of k with the fewest cycles by wave arithmetic: a
 ///    step costs its tensor time or its bytes at the SM's port, whichever is longer. A large product comes out at
-///    128x256x64, four stages, two consumer warpgroups and clusters of two that share the weights' tile by multicast: the
-///    schedule that CUTLASS and cuBLAS use for it on Hopper. Where tokens leave a remainder in rows of 64, candidates
-///    with tokens on the columns, of any multiple of eight, usually win.
+///    128x256x64, four stages, two consumer warpgroups and clusters of two that share the weights' tile by multicast:
+///    the schedule that CUTLASS and cuBLAS use for it on Hopper. Where tokens leave a remainder in rows of 64,
+///    candidates with tokens on the columns, of any multiple of eight, usually win.
 ///  - persistent when there is more than one wave; rasterised in panels of 16 m tiles; as many stages as fit, up to 16.
 /// A wish that does not fit shared memory or the registers, or makes no sense, is refused with the arithmetic
 /// (InputError).
