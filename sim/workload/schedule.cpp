@@ -28,8 +28,9 @@ constexpr std::int64_t kSkinnyEpilogueBytes = 1024;
 constexpr int kMostStages = 16;  // of cuBLAS kernels for few rows: "64x8_64x16" says 16 stages of 64 elements
 constexpr int kPanel = 16;       // m tiles: 16 x 8 tiles of 128x256 are one wave whose A and B are equally large
 constexpr double kSmallerTileEarns = 0.95;
-constexpr int kMostSwappedWaves = 8;   // beyond, what the last one leaves idle is less than such tiles' reads cost
-constexpr int kMaxAccumulators = 208;  // of the 255 registers that a thread can address
+constexpr int kMostSwappedWaves = 8;     // beyond, what the last one leaves idle is less than such tiles' reads cost
+constexpr int kMostOutputs = 320 * 128;  // of a tile: cuBLAS's largest, "nvjet_tst_320x128_64x3_1x2_h_bz_coopB_TNT"
+constexpr int kMaxAccumulators = 208;    // of the 255 registers that a thread can address
 
 double bytes_per(trace::Dtype dtype) {
     return trace::bits_of(dtype) / 8.0;
@@ -216,15 +217,17 @@ double large_cycles(const GemmShape& s, const GemmSchedule& g, const device::Dev
                         : bytes_per(s.dtype) > 2 ? d.tensor.flops_per_cycle_tf32
                                                  : d.tensor.flops_per_cycle_16bit;
     const double k_steps = static_cast<double>(t[2]) / k_step(s);
-    const double operand = (64 + columns) * 32 / d.sm.smem_bytes_per_cycle;
-    const double one = std::max(2.0 * 64 * columns * k_step(s) / rate, operand);
-    const double tensor = rows / 64.0 * k_steps * one;
+    const double instructions = rows / 64.0 * k_steps;
+    const double tensor = instructions * 2 * 64 * columns * k_step(s) / rate;
+    // Shared memory gives the operands and takes the next stage through the same port.
+    const double port =
+        (instructions * (64 + columns) * 32 + static_cast<double>(stage_bytes(s, t))) / d.sm.smem_bytes_per_cycle;
     // Neighbours ask for the same tiles, whose requests are joined on the way to L2: the SM's own port is what counts.
     const double load = static_cast<double>(stage_bytes(s, t)) / d.floorplan.sm_tpc.bytes_per_cycle_back;
     const std::int64_t steps = ceil_div(ceil_div(s.k, t[2]), g.split);
     const std::int64_t items = ceil_div(s.m, t[0]) * ceil_div(s.n, t[1]) * s.batch * g.split;
     const double waves = static_cast<double>(rounds(items, resident_ctas(d, g.cluster)));
-    const double busy = waves * (static_cast<double>(steps) * std::max(tensor, load) + kShown);
+    const double busy = waves * (static_cast<double>(steps) * std::max({tensor, port, load}) + kShown);
     // What memory binds anyway still prefers the schedule that is idler. The fold comes when memory has been read.
     return std::max(busy, hbm_cycles(s, d)) + 0.1 * busy + fold_cycles(s, g.split, d);
 }
@@ -243,8 +246,15 @@ std::vector<std::array<int, 3>> large_tiles(const GemmShape& s, const ScheduleWi
     if (wish.tile) return {*wish.tile};
     const int k = static_cast<int>(128 / bytes_per(s.dtype));  // one 128-byte swizzle row
     std::vector<std::array<int, 3>> tiles;
-    for (const auto& [m, n] :
-         {std::pair{128, 256}, {256, 128}, {128, 192}, {128, 128}, {128, 64}, {64, 256}, {64, 128}, {64, 64}}) {
+    for (const auto& [m, n] : {std::pair{128, 256},
+                               {256, 128},
+                               {192, 192},
+                               {128, 192},
+                               {128, 128},
+                               {128, 64},
+                               {64, 256},
+                               {64, 128},
+                               {64, 64}}) {
         tiles.push_back({m, n, k});
     }
     for (const int rows : {128, 64}) {
@@ -252,10 +262,10 @@ std::vector<std::array<int, 3>> large_tiles(const GemmShape& s, const ScheduleWi
         if (columns > 0) tiles.push_back({rows, columns, k});
     }
     // Tokens on the columns, where their number is a little more than tiles of 64 rows hold.
-    for (const int rows : {256, 128, 64}) {
+    for (const int rows : {256, 192, 128, 64}) {
         for (int waves = 1; waves <= kMostSwappedWaves; ++waves) {
             const int columns = columns_for_waves(ceil_div(s.n, rows) * s.batch, s.m, waves, d);
-            if (columns % 64 != 0 && rows * columns <= 256 * 128) tiles.push_back({columns, rows, k});
+            if (columns % 64 != 0 && rows * columns <= kMostOutputs) tiles.push_back({columns, rows, k});
         }
     }
     return tiles;
