@@ -10,6 +10,7 @@
 #include <array>
 #include <cstdint>
 
+#include "base/divisor.h"
 #include "device/device.h"
 
 namespace memwall::chip {
@@ -52,7 +53,8 @@ public:
     };
     /// Page and first burst of granule `row`'s share in one pseudo-channel.
     [[nodiscard]] DramPlace dram(std::uint32_t row) const {
-        return {row / granules_per_page_, static_cast<std::uint16_t>(row % granules_per_page_ * bursts_per_granule_)};
+        const std::uint32_t page = granules_per_page_.quotient(row);
+        return {page, static_cast<std::uint16_t>((row - page * granules_per_page_.value()) * bursts_per_granule_)};
     }
 
 private:
@@ -73,7 +75,7 @@ private:
     std::uint64_t reciprocal_;
     int channels_per_slice_;
     std::uint32_t piece_sectors_;
-    std::uint32_t granules_per_page_;
+    Divisor granules_per_page_;
     std::uint32_t bursts_per_granule_;  // in one channel
 };
 

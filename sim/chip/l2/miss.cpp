@@ -42,9 +42,8 @@ L2Partition::Lookup L2Partition::look_up(std::size_t slice_index, std::uint32_t 
         ++found.waits;
     };
     for (std::uint64_t left = sectors; left != 0;) {
-        const std::size_t line =
-            static_cast<std::size_t>(__builtin_ctzll(left)) / static_cast<std::size_t>(sectors_per_line_);
-        const auto shift = line * static_cast<std::size_t>(sectors_per_line_);
+        const auto line = static_cast<std::size_t>(__builtin_ctzll(left)) >> line_shift_;
+        const auto shift = line << line_shift_;
         const auto wanted = static_cast<unsigned>(sectors >> shift) & sector_mask_;
         left &= ~(static_cast<std::uint64_t>(sector_mask_) << shift);
         TagStore::Set& set = tags.set(first_set + line);
@@ -77,14 +76,13 @@ L2Partition::Lookup L2Partition::look_up(std::size_t slice_index, std::uint32_t 
             if (way < 0) {
                 // Every way of the set awaits a fill. To wait for one could close a circle between the halves, each
                 // full of copies that the other must deliver: the sectors pass without being kept.
-                passing |= static_cast<std::uint64_t>(fetch_sectors(wanted)) << shift;
+                passing |= static_cast<std::uint64_t>(fetched_[wanted]) << shift;
                 continue;
             }
             likely = way;
             if (copied) TagStore::put(set.copied, way, true);
         }
-        missing |= static_cast<std::uint64_t>(fetch_sectors(wanted & ~static_cast<unsigned>(set.sectors[way])))
-                   << shift;
+        missing |= static_cast<std::uint64_t>(fetched_[wanted & ~static_cast<unsigned>(set.sectors[way])]) << shift;
         TagStore::put(set.pending, way, true);
         missing_lines |= 1U << line;
         ways |= static_cast<std::uint64_t>(way) << (4 * line);
@@ -113,16 +111,6 @@ int L2Partition::start_fill(const FillTarget& target, std::uint64_t sectors, uns
     if (lines != 0) add_fill(target.slice, index);
     fetch(index, ready_ps);
     return 1;
-}
-
-unsigned L2Partition::fetch_sectors(unsigned wanted) const {
-    // Memory is read in granules of two sectors.
-    unsigned fetched = 0;
-    for (int s = 0; s < sectors_per_line_; s += fill_sectors_) {
-        const auto pair = static_cast<unsigned>(fill_pair_mask_) << s;
-        if ((wanted & pair) != 0) fetched |= pair;
-    }
-    return fetched;
 }
 
 std::uint32_t L2Partition::find_fill(std::size_t slice, std::uint32_t row, bool far, std::size_t line) const {
@@ -160,10 +148,10 @@ int L2Partition::allocate(std::size_t slice, std::size_t line, std::uint32_t row
     const unsigned dirty = static_cast<unsigned>(set.sectors[way]) >> TagStore::kDirtyShift;
     if (dirty != 0) {
         // Dirty lines are at home here. Lines of one granule leave together.
-        const std::uint32_t old_row = set.tag[way] * groups_ + row % groups_;
+        const std::uint32_t old_row = set.tag[way] * groups_.value() + groups_.remainder(row);
         if (victim_sectors_ != 0 && old_row != victim_row_) flush_victim(slice, now_ps);
         victim_row_ = old_row;
-        victim_sectors_ |= static_cast<std::uint64_t>(dirty) << (line * static_cast<std::size_t>(sectors_per_line_));
+        victim_sectors_ |= static_cast<std::uint64_t>(dirty) << (line << line_shift_);
     }
     name_line(set, way, tag_of(row), far, policy == 2);
     if (policy == 1) {
@@ -186,13 +174,14 @@ void L2Partition::mark_written(std::size_t slice_index, std::uint32_t row, std::
                                std::int64_t now_ps) {
     auto& tags = slices_[slice_index].tags;
     const std::uint16_t tag = tag_of(row);
+    const std::size_t first_set = set_of(row, 0);
     unsigned copied = 0;
     int likely = 0;
     for (std::size_t line = 0; line < lines_per_granule_; ++line) {
-        const auto shift = line * static_cast<std::size_t>(sectors_per_line_);
+        const auto shift = line << line_shift_;
         const auto written = static_cast<unsigned>(sectors >> shift) & sector_mask_;
         if (written == 0) continue;
-        TagStore::Set& set = tags.set(set_of(row, static_cast<int>(line)));
+        TagStore::Set& set = tags.set(first_set + line);
         int way = TagStore::find(set, tag, false, likely);
         if (way < 0) {
             way = allocate(slice_index, line, row, false, policy, now_ps);
@@ -258,12 +247,10 @@ void L2Partition::issue_runs(std::size_t slice, std::uint32_t row, std::uint64_t
                              std::int64_t ready_ps) {
     // A granule is cut into pieces that go round over the slice's channels; within a channel its bursts are
     // consecutive.
-    const auto pieces = static_cast<unsigned>(lines_per_granule_ * static_cast<std::size_t>(sectors_per_line_)) /
-                        wiring_.map.piece_sectors();
-    const auto piece_sectors = wiring_.map.piece_sectors();
-    const auto channels = static_cast<unsigned>(wiring_.map.channels_per_slice());
+    const std::uint32_t piece_sectors = wiring_.map.piece_sectors(), channels = channels_.value();
     const AddressMap::DramPlace place = wiring_.map.dram(row);
-    for (unsigned piece = 0; piece < pieces; ++piece) {
+    std::uint32_t burst = place.first_burst, channel = channels_.remainder(row), dealt = 0;
+    for (unsigned piece = 0; piece < pieces_; ++piece) {
         std::uint64_t left =
             sectors >> (piece * piece_sectors) & (piece_sectors == 64 ? ~0ULL : (1ULL << piece_sectors) - 1);
         while (left != 0) {
@@ -272,16 +259,20 @@ void L2Partition::issue_runs(std::size_t slice, std::uint32_t row, std::uint64_t
             const std::uint32_t index = pools_.runs.take();
             pools_.runs[index] = {fill,
                                   place.page,
-                                  static_cast<std::uint16_t>(place.first_burst + piece / channels * piece_sectors +
-                                                             static_cast<unsigned>(first)),
+                                  static_cast<std::uint16_t>(burst + static_cast<unsigned>(first)),
                                   static_cast<std::uint16_t>(length),
                                   static_cast<std::uint16_t>(slice),
-                                  static_cast<std::uint8_t>((piece + row) % channels),
+                                  static_cast<std::uint8_t>(channel),
                                   fill == kNone,
                                   ready_ps};
             if (fill != kNone) ++pools_.fills[fill].runs;
             send_run(slice, index, ready_ps);
             left &= ~(((length == 64 ? 0ULL : 1ULL << length) - 1) << first);
+        }
+        if (++channel == channels) channel = 0;
+        if (++dealt == channels) {
+            dealt = 0;
+            burst += piece_sectors;
         }
     }
 }
@@ -323,8 +314,7 @@ void L2Partition::finish_fill(std::uint32_t index, std::int64_t ready_ps) {
         const auto line = static_cast<std::size_t>(__builtin_ctz(left));
         TagStore::Set& set = slices_[fill.slice].tags.set(first_set + line);
         const auto way = static_cast<int>(fill.ways >> (4 * line) & 15);
-        const auto arrived =
-            static_cast<unsigned>(fill.sectors >> (line * static_cast<std::size_t>(sectors_per_line_))) & sector_mask_;
+        const auto arrived = static_cast<unsigned>(fill.sectors >> (line << line_shift_)) & sector_mask_;
         TagStore::put(set.pending, way, false);
         set.sectors[way] |= static_cast<std::uint8_t>(arrived);
     }

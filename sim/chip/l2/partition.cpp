@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <bit>
+
 #include "chip/crossbar/crossbar.h"
 #include "chip/hbm/stack.h"
 
@@ -22,9 +24,10 @@ L2Partition::L2Partition(const sc_core::sc_module_name& name, Shared& shared, Me
     const auto& hbm = wiring_.device.hbm;
     const int sets = l2.slice_bytes / (l2.ways * l2.line_bytes);
     lines_per_granule_ = static_cast<std::size_t>(l2.interleave_bytes / l2.line_bytes);
-    groups_ = static_cast<std::uint32_t>(sets) / static_cast<std::uint32_t>(lines_per_granule_);
-    sectors_per_line_ = l2.line_bytes / l2.sector_bytes;
-    sector_mask_ = (1U << sectors_per_line_) - 1;
+    groups_ = Divisor(static_cast<std::uint32_t>(sets) / static_cast<std::uint32_t>(lines_per_granule_));
+    const int sectors_per_line = l2.line_bytes / l2.sector_bytes;
+    line_shift_ = std::countr_zero(static_cast<unsigned>(sectors_per_line));
+    sector_mask_ = (1U << sectors_per_line) - 1;
     sector_bytes_ = l2.sector_bytes;
     hit_ps_ = from_ns(l2.hit_ns).count;
     miss_ps_ = from_ns(l2.miss_ns).count;
@@ -32,11 +35,20 @@ L2Partition::L2Partition(const sc_core::sc_module_name& name, Shared& shared, Me
     replay_ps_ = from_ns(l2.fill_replay_ns).count;
     lookup_ps_ = wiring_.l2_clock.period_ps() / l2.lines_per_cycle;
     header_bytes_ = wiring_.device.crossbar.request_bytes;
-    fill_sectors_ = l2.fill_bytes / l2.sector_bytes;
-    fill_pair_mask_ = (1ULL << fill_sectors_) - 1;
+    const int fill_sectors = l2.fill_bytes / l2.sector_bytes;
+    for (unsigned wanted = 0; wanted <= TagStore::kSectors; ++wanted) {
+        unsigned fetched = 0;
+        for (int s = 0; s < sectors_per_line; s += fill_sectors) {
+            const unsigned together = ((1U << fill_sectors) - 1) << s;
+            if ((wanted & together) != 0) fetched |= together;
+        }
+        fetched_[wanted] = static_cast<std::uint8_t>(fetched);
+    }
+    pieces_ = static_cast<unsigned>(lines_per_granule_ << line_shift_) / wiring_.map.piece_sectors();
+    channels_ = Divisor(static_cast<std::uint32_t>(wiring_.map.channels_per_slice()));
     const auto replacement = l2.replacement == "random" ? Replacement::random : Replacement::lru;
     slice_numbers_ = wiring_.partition_slices[static_cast<std::size_t>(half)];
-    write_limit_ = kWriteQueuesAhead * hbm.write_queue_entries * fill_sectors_ * wiring_.map.channels_per_slice();
+    write_limit_ = kWriteQueuesAhead * hbm.write_queue_entries * fill_sectors * wiring_.map.channels_per_slice();
     for (const int number : slice_numbers_) {
         slices_.emplace_back(sets, l2.ways, replacement);
         traffic_.push_back({fmt::format("slice{}", number), 0, 0, 0});
@@ -53,7 +65,7 @@ void L2Partition::soil(double share) {
     // By granules, as earlier work would have left them, spread evenly; under tags that no address of memory has.
     double owed = 0;
     for (auto& slice : slices_) {
-        for (std::uint32_t group = 0; group < groups_; ++group) {
+        for (std::uint32_t group = 0; group < groups_.value(); ++group) {
             for (int way = 0; way < wiring_.device.l2.ways; ++way) {
                 owed += share;
                 if (owed < 1) continue;
@@ -120,7 +132,7 @@ void L2Partition::prefetch(const WaitingMessage& message, int stage) const {
         const std::size_t first = set_of(wiring_.map.place(chunk.address).row, 0);
         const std::uint64_t sectors = sectors_of(chunk);
         const int last = 63 - __builtin_clzll(sectors);
-        for (int line = __builtin_ctzll(sectors) / sectors_per_line_; line <= last / sectors_per_line_; ++line) {
+        for (int line = __builtin_ctzll(sectors) >> line_shift_; line <= last >> line_shift_; ++line) {
             slices_[slice].tags.prefetch(first + static_cast<std::size_t>(line));
         }
         return;
@@ -188,7 +200,7 @@ void L2Partition::write(std::uint32_t index, std::int64_t begun_ps) {
     const Place place = wiring_.map.place(chunk.address);
     unsigned lines = 0;
     for (std::size_t line = 0; line < lines_per_granule_; ++line) {
-        if (sectors >> (line * static_cast<std::size_t>(sectors_per_line_)) & sector_mask_) lines |= 1U << line;
+        if (sectors >> (line << line_shift_) & sector_mask_) lines |= 1U << line;
     }
     withdraw_copy(slice, place.row, lines);
     const double moved = chunk.bytes + header_bytes_ * chunk.lines;

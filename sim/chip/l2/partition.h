@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "base/divisor.h"
 #include "base/observations.h"
 #include "base/ring_queue.h"
 #include "chip/l2/tags.h"
@@ -139,7 +140,6 @@ private:
                    std::uint32_t who, std::int64_t ready_ps);
     void add_fill(std::size_t slice, std::uint32_t fill);
     void remove_fill(const Fill& fill);
-    [[nodiscard]] unsigned fetch_sectors(unsigned wanted) const;
     void flush_victim(std::size_t slice, std::int64_t now_ps);
     void mark_written(std::size_t slice, std::uint32_t row, std::uint64_t sectors, int policy, std::int64_t now_ps);
     void withdraw_copy(std::size_t slice, std::uint32_t row, unsigned lines);
@@ -165,10 +165,12 @@ private:
     std::int64_t look_up_begins(Slice& slice, int lines, std::int64_t now_ps);
 
     [[nodiscard]] std::size_t set_of(std::uint32_t row, int line) const {
-        return static_cast<std::size_t>(row % groups_) * lines_per_granule_ + static_cast<std::size_t>(line);
+        return static_cast<std::size_t>(groups_.remainder(row)) * lines_per_granule_ + static_cast<std::size_t>(line);
     }
     /// What tells the rows of one set apart.
-    [[nodiscard]] std::uint16_t tag_of(std::uint32_t row) const { return static_cast<std::uint16_t>(row / groups_); }
+    [[nodiscard]] std::uint16_t tag_of(std::uint32_t row) const {
+        return static_cast<std::uint16_t>(groups_.quotient(row));
+    }
     [[nodiscard]] int sector_count(std::uint64_t sectors) const { return __builtin_popcountll(sectors); }
 
     Shared& shared_;
@@ -182,17 +184,19 @@ private:
     std::vector<Slice> slices_;
     std::vector<int> slice_numbers_;  // chip-wide
     Server link_out_;
-    std::uint32_t groups_;
+    Divisor groups_;
     std::size_t lines_per_granule_;
-    int sectors_per_line_;
+    int line_shift_;        // sectors to a line, as a shift
     unsigned sector_mask_;  // of one line
     int sector_bytes_;
     std::int64_t hit_ps_, miss_ps_, fill_ps_, replay_ps_;
     double lookup_ps_;
     double header_bytes_;
-    std::uint64_t fill_pair_mask_;  // sectors per fill granule, as a run of ones
-    int fill_sectors_;
-    int write_limit_;  // bursts that a slice may have on their way to memory
+    std::array<std::uint8_t, TagStore::kSectors + 1>
+        fetched_;       // sectors that memory sends for those of a line that miss
+    unsigned pieces_;   // of a granule, over the slice's channels in turn
+    Divisor channels_;  // of the slice
+    int write_limit_;   // bursts that a slice may have on their way to memory
 
     // The victim that is being gathered: lines of one granule leave as one write.
     std::uint32_t victim_row_ = 0;
