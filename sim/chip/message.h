@@ -1,6 +1,6 @@
 // Messages between parts, and the queues in which they wait for their window of the common grid (see part.h).
 //
-// A simulated token sends 77 million messages, a layer of a prefill 240 million, so their bytes are what the host's
+// A simulated token sends 200 million messages, a layer of a prefill 240 million, so their bytes are what the host's
 // caches see: a message in a queue is 16 bytes, whose first word orders it within its window.
 #pragma once
 
