@@ -192,8 +192,8 @@ private:
     std::int64_t hit_ps_, miss_ps_, fill_ps_, replay_ps_;
     double lookup_ps_;
     double header_bytes_;
-    std::array<std::uint8_t, TagStore::kSectors + 1>
-        fetched_;       // sectors that memory sends for those of a line that miss
+    // What memory sends for the sectors of a line that are wanted: it is read in granules of `fill_bytes`.
+    std::array<std::uint8_t, TagStore::kSectors + 1> fetched_;
     unsigned pieces_;   // of a granule, over the slice's channels in turn
     Divisor channels_;  // of the slice
     int write_limit_;   // bursts that a slice may have on their way to memory
