@@ -22,7 +22,9 @@ constexpr int kSplitRows = 16;
 constexpr std::int64_t kLeastSplitBytes = 512;    // of a weight row that a split leaves: four of its stages
 constexpr std::int64_t kSkinnyPieceBytes = 2048;  // of a weight row: one granule of the L2's address interleave
 constexpr std::int64_t kSkinnyRingBytes = 192 << 10;
-constexpr int kSkinnyStages = 3;                   // at least
+constexpr std::int64_t kWideRingBytes = 216 << 10;  // three stages of 1 KiB of 64 weight rows and 8 of activations
+constexpr int kSkinnyStages = 3;                    // at least
+constexpr int kLeastWideSteps = 4;
 constexpr std::int64_t kEpilogueBytes = 16 << 10;  // the epilogue's staging tile, as in CUTLASS's TMA-store epilogues
 constexpr std::int64_t kSkinnyEpilogueBytes = 1024;
 constexpr int kMostStages = 16;  // of cuBLAS kernels for few rows: "64x8_64x16" says 16 stages of 64 elements
@@ -151,6 +153,16 @@ int skinny_k(const GemmShape& s, int padded, int rows) {
     return static_cast<int>(std::min(whole, k));
 }
 
+/// Twice the k of `tile` where it changes nothing but the size of the pieces: every split keeps its share, and has steps
+/// enough to hide all but the first. cuBLAS's stages are 128 bytes of a row and many are on their way together, so that
+/// memory sees pieces as long as what is in flight; half as many requests are half the simulator's time.
+std::array<int, 3> widened(const GemmShape& s, std::array<int, 3> tile, int split) {
+    const std::array<int, 3> wide{tile[0], tile[1], 2 * tile[2]};
+    const auto share = [&](const std::array<int, 3>& t) { return ceil_div(ceil_div(s.k, t[2]), split) * t[2]; };
+    const bool same_work = share(wide) == share(tile) && share(wide) >= std::int64_t{kLeastWideSteps} * wide[2];
+    return same_work && stage_bytes(s, wide) * kSkinnyStages <= kWideRingBytes ? wide : tile;
+}
+
 /// Cycles in which the chip streams `shares` equal parts of the weights, dealt to SMs in rounds: at the memory's rate
 /// while enough SMs read, at what one SM can have when few are left with a part. A part is `weights` bytes from memory
 /// and `all` bytes with the activations.
@@ -198,9 +210,15 @@ GemmSchedule skinny(const GemmShape& s, const ScheduleWish& wish, const device::
     if (wish.tile) g.tile = {padded, (*wish.tile)[1], (*wish.tile)[2]};
     check_tile(s, g.tile, true);
     g.split = wish.split ? *wish.split : wish.tile ? 1 : skinny_split(s, g.tile, d);
+    std::int64_t ring = kSkinnyRingBytes;
+    if (!wish.tile && !wish.stages) {
+        const std::array<int, 3> wide = widened(s, g.tile, g.split);
+        if (wide != g.tile) ring = kWideRingBytes;
+        g.tile = wide;
+    }
     g.stage_bytes = stage_bytes(s, g.tile);
     g.epilogue_bytes = kSkinnyEpilogueBytes;
-    const auto fit = std::clamp<std::int64_t>(kSkinnyRingBytes / g.stage_bytes, 2, kMostStages);
+    const auto fit = std::clamp<std::int64_t>(ring / g.stage_bytes, 2, kMostStages);
     g.stages = wish.stages.value_or(static_cast<int>(fit));
     g.persistent = wish.persistent.value_or(true);
     return g;

@@ -131,6 +131,22 @@ TEST(ChooseGemm, EverySmHasEnoughOnItsWay) {
     }
 }
 
+// Pieces of 1 KiB of a weight row cost the simulator half of what 512 bytes do. They are taken only where every split
+// keeps its share of k, and where three stages fit.
+TEST(ChooseGemm, ReadsLongPiecesWhereTheWorkStaysTheSame) {
+    const auto k_of = [](std::int64_t m, std::int64_t n, std::int64_t k) { return choose(m, n, k).tile[2]; };
+    EXPECT_EQ(k_of(1, 4096, 4096), 512);  // two splits of 2048
+    EXPECT_EQ(choose(1, 4096, 4096).split, 2);
+    EXPECT_EQ(k_of(8, 22016, 4096), 512);
+    EXPECT_EQ(k_of(9, 22016, 4096), 256);  // 80 KiB a stage
+    EXPECT_EQ(k_of(1, 2048, 4096), 256);   // four splits of 1024: two steps are not enough to hide the first
+    EXPECT_EQ(k_of(1, 22016, 2304), 256);  // nine steps of 256 are not five of 512
+    EXPECT_EQ(choose(1, 22016, 4096, tile(8, 64, 256)).tile[2], 256);
+    ScheduleWish deep;
+    deep.stages = 5;
+    EXPECT_EQ(choose(1, 22016, 4096, deep).tile[2], 256);
+}
+
 TEST(ChooseGemm, NoShapeIsRefusedAndEverySplitHasWork) {
     for (const std::int64_t m : {1, 8, 9, 64, 65, 100, 128, 300, 1024, 5000}) {
         for (const std::int64_t n : {16, 1000, 4096, 22016}) {
