@@ -56,6 +56,10 @@ struct Counters {
     TileLifetime life;
 
     Counters& operator+=(const Counters& o);
+    /// `o` as often as it stands for: a whole number.
+    void add(const Counters& o, double times) {
+        for (int i = 0; i < static_cast<int>(times); ++i) *this += o;
+    }
     friend Counters operator-(Counters a, const Counters& b);
 };
 

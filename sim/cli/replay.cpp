@@ -19,7 +19,8 @@ using validate::Figure;
 double compulsory_bytes(const Simulated& s) {
     double bytes = 0;
     for (std::size_t k = s.run.first_counted; k < s.run.kernels.size(); ++k)
-        bytes += static_cast<double>(s.run.kernels[k].compulsory_read_bytes + s.run.kernels[k].compulsory_write_bytes);
+        bytes += s.run.layers.times(k) *
+                 static_cast<double>(s.run.kernels[k].compulsory_read_bytes + s.run.kernels[k].compulsory_write_bytes);
     return bytes;
 }
 
@@ -118,19 +119,22 @@ Replay::Replay(ConfigDirs configs, const std::vector<std::string>& sets, double 
 validate::Simulation Replay::run(const validate::Record& record, device::Device device) const {
     const validate::Expressed e = validate::express(record, device);
     if (record.sm_clock_mhz) device.clocks.sm_mhz = *record.sm_clock_mhz;
-    const trace::Trace trace = trace_of(e.op, e.wish, device, configs_, e.warm);
+    trace::Trace trace = trace_of(e.op, e.wish, device, configs_, e.warm);
+    const result::Layers layers = extrapolate_layers(e.op, e.wish, device, configs_, kPrefillLayers, trace);
     double flops = 0;
     for (std::size_t k = trace.warmup_kernels; k < trace.kernels.size(); ++k) flops += trace.kernels[k].flops;
     if (flops > 1e12 * most_tflop_)
         throw InputError(fmt::format("more than {} TFLOP (--most-tflop): it would take long", most_tflop_));
     const bool clock_known = e.at_full_clock || (record.sm_clock_mhz && !record.clock_is_ceiling);
-    const Simulated s = clock_known ? cli::simulate(trace, describe(e.op, trace, device), device, {})
-                                    : simulate_sustained(e.op, trace, device);
+    const Simulated s = clock_known ? cli::simulate(trace, describe(e.op, trace, device, layers), device, {})
+                                    : simulate_sustained(e.op, trace, device, layers);
 
     validate::Simulation done;
     done.device = device.name;
     done.op = text_of(e.op);
     done.note = e.note;
+    if (layers.simulated < layers.all)
+        done.note = fmt::format("{} of {} layers simulated, the last for the others", layers.simulated, layers.all);
     done.simulated = figure_of(s, e);
     done.roofline = roofline_of(s, e, record);
     done.compute_bound = s.result.roofline_compute_us > s.result.roofline_memory_us;

@@ -28,33 +28,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// Prefill simulates these many layers; the last of them is steady and stands for the rest.
-constexpr std::int64_t kPrefillLayers = 2;
-
-/// Prefill: the first layers as they are, the last of them for all that follow.
-void extrapolate_layers(const workload::Situation& s, const workload::Model& model, std::int64_t simulated,
-                        trace::Trace& trace, result::RunDescription& run, const device::Device& d) {
-    const std::int64_t layers = s.layers > 0 ? std::min(s.layers, model.layers) : model.layers;
-    run.layers = layers;
-    run.layers_simulated = layers;
-    if (!s.prefill || layers <= simulated) return;
-    workload::Situation fewer = s;
-    fewer.layers = simulated;
-    trace = workload::model_trace(model, fewer, d);
-    run.kernels.clear();
-    for (const auto& kernel : trace.kernels) run.kernels.push_back(kernel_info(kernel, d));
-    const std::string steady = fmt::format("layers.{}.", simulated - 1);
-    const auto of_steady = [&](const result::KernelInfo& k) { return k.name.rfind(steady, 0) == 0; };
-    run.steady_begin =
-        static_cast<std::size_t>(std::find_if(run.kernels.begin(), run.kernels.end(), of_steady) - run.kernels.begin());
-    run.steady_end =
-        static_cast<std::size_t>(std::find_if_not(run.kernels.begin() + static_cast<std::ptrdiff_t>(run.steady_begin),
-                                                  run.kernels.end(), of_steady) -
-                                 run.kernels.begin());
-    run.steady_times = static_cast<double>(layers - simulated + 1);
-    run.layers_simulated = simulated;
-}
-
 chip::RunOptions chip_options(const RunOptions& o, std::size_t kernels) {
     chip::RunOptions options;
     options.timeline = !o.timeline.empty();
@@ -178,13 +151,10 @@ int run_verb(std::vector<std::string> arguments) {
     const workload::OpSpec op = op_of(o);
     const workload::ScheduleWish wish = wish_of(o);
     trace::Trace trace = workload::build_trace(op, wish, device, configs.roots);
-    auto run = describe(op, trace, device);
-    if (op.op() == "model_decode" || op.op() == "model_prefill") {
-        const std::int64_t simulated =
-            o.all_layers ? std::numeric_limits<std::int64_t>::max() : o.layers_simulated.value_or(kPrefillLayers);
-        extrapolate_layers(workload::situation_of(op, wish), workload::load_model(*op.find("model"), configs.roots),
-                           simulated, trace, run, device);
-    }
+    const result::Layers layers = extrapolate_layers(
+        op, wish, device, configs,
+        o.all_layers ? std::numeric_limits<std::int64_t>::max() : o.layers_simulated.value_or(kPrefillLayers), trace);
+    auto run = describe(op, trace, device, layers);
     add_neighbours(op, configs, run);
     check_outputs(o);
     const std::size_t kernels = trace.kernels.size();

@@ -34,8 +34,10 @@ result::KernelInfo kernel_info(const trace::Kernel& k, const device::Device& d) 
     return info;
 }
 
-result::RunDescription describe(const workload::OpSpec& op, const trace::Trace& trace, const device::Device& d) {
+result::RunDescription describe(const workload::OpSpec& op, const trace::Trace& trace, const device::Device& d,
+                                const result::Layers& layers) {
     result::RunDescription run;
+    run.layers = layers;
     run.device = d.name;
     run.version = MEMWALL_VERSION;
     run.workload.emplace_back("op", op.op());
@@ -102,6 +104,28 @@ trace::Trace trace_of(const workload::OpSpec& op, const workload::ScheduleWish& 
     return warm ? warmed(std::move(trace)) : trace;
 }
 
+result::Layers extrapolate_layers(const workload::OpSpec& op, const workload::ScheduleWish& wish,
+                                  const device::Device& device, const ConfigDirs& configs, std::int64_t simulated,
+                                  trace::Trace& trace) {
+    result::Layers layers;
+    if (op.op() != "model_decode" && op.op() != "model_prefill") return layers;
+    const workload::Model model = workload::load_model(*op.find("model"), configs.roots);
+    workload::Situation situation = workload::situation_of(op, wish);
+    layers.all = situation.layers > 0 ? std::min(situation.layers, model.layers) : model.layers;
+    layers.simulated = layers.all;
+    if (!situation.prefill || layers.all <= simulated) return layers;
+    situation.layers = layers.simulated = simulated;
+    trace = workload::model_trace(model, situation, device);
+    const std::string steady = fmt::format("layers.{}.", simulated - 1);
+    const auto of_steady = [&](const trace::Kernel& kernel) { return kernel.name.starts_with(steady); };
+    const auto begin = std::find_if(trace.kernels.begin(), trace.kernels.end(), of_steady);
+    const auto end = std::find_if_not(begin, trace.kernels.end(), of_steady);
+    layers.steady_begin = static_cast<std::size_t>(begin - trace.kernels.begin());
+    layers.steady_end = static_cast<std::size_t>(end - trace.kernels.begin());
+    layers.steady_times = static_cast<double>(layers.all - simulated + 1);
+    return layers;
+}
+
 Simulated simulate_op(const workload::OpSpec& op, const workload::ScheduleWish& wish, const device::Device& device,
                       const ConfigDirs& configs, bool warm) {
     trace::Trace trace = trace_of(op, wish, device, configs, warm);
@@ -109,7 +133,7 @@ Simulated simulate_op(const workload::OpSpec& op, const workload::ScheduleWish& 
     return simulate(std::move(trace), std::move(run), device, {});
 }
 
-chip::TensorWork tensor_work(const trace::Trace& trace) {
+chip::TensorWork tensor_work(const trace::Trace& trace, const result::Layers& layers) {
     chip::TensorWork work;
     for (std::size_t k = trace.warmup_kernels; k < trace.kernels.size(); ++k) {
         const trace::Kernel& kernel = trace.kernels[k];
@@ -118,7 +142,7 @@ chip::TensorWork tensor_work(const trace::Trace& trace) {
         (trace::bits_of(dtype) <= 8    ? work.eight_bit
          : dtype == trace::Dtype::bf16 ? work.bf16
          : dtype == trace::Dtype::fp16 ? work.fp16
-                                       : work.tf32) += kernel.flops;
+                                       : work.tf32) += kernel.flops * layers.times(k);
     }
     return work;
 }
@@ -126,7 +150,7 @@ chip::TensorWork tensor_work(const trace::Trace& trace) {
 double counted_us(const Simulated& s) {
     double us = 0;
     for (const KernelObservation& k : s.seen.kernels) {
-        if (k.kernel >= s.trace.warmup_kernels) us += (k.end - k.ready).us();
+        if (k.kernel >= s.trace.warmup_kernels) us += (k.end - k.ready).us() * s.run.layers.times(k.kernel);
     }
     return us;
 }
@@ -134,9 +158,9 @@ double counted_us(const Simulated& s) {
 chip::Energy energy_of(const Simulated& s, const device::Device& device) {
     Counters counted;
     for (const KernelObservation& k : s.seen.kernels) {
-        if (k.kernel >= s.trace.warmup_kernels) counted += k.at.back() - k.at.front();
+        if (k.kernel >= s.trace.warmup_kernels) counted.add(k.at.back() - k.at.front(), s.run.layers.times(k.kernel));
     }
-    return chip::energy_of(device, counted, tensor_work(s.trace), counted_us(s));
+    return chip::energy_of(device, counted, tensor_work(s.trace, s.run.layers), counted_us(s));
 }
 
 result::Power power_of(const Simulated& s, const device::Device& device) {
@@ -158,14 +182,16 @@ result::Power power_of(const Simulated& s, const device::Device& device) {
     return p;
 }
 
-Simulated simulate_sustained(const workload::OpSpec& op, const trace::Trace& trace, device::Device& device) {
-    const auto run = [&](const device::Device& d) { return simulate(trace, describe(op, trace, d), d, {}); };
+Simulated simulate_sustained(const workload::OpSpec& op, const trace::Trace& trace, device::Device& device,
+                             const result::Layers& layers) {
+    const auto run = [&](const device::Device& d) { return simulate(trace, describe(op, trace, d, layers), d, {}); };
     constexpr int kMostRuns = 12;  // each goes most of the way: work that memory bounds gives back little time
     const double highest = device.clocks.sm_mhz;
     double bytes = 0;
     for (std::size_t k = trace.warmup_kernels; k < trace.kernels.size(); ++k)
-        bytes += static_cast<double>(trace.kernels[k].compulsory_read_bytes + trace.kernels[k].compulsory_write_bytes);
-    device.clocks.sm_mhz = chip::likely_mhz(device, tensor_work(trace), bytes / device.hbm.peak_gbps() * 1e-3);
+        bytes += layers.times(k) *
+                 static_cast<double>(trace.kernels[k].compulsory_read_bytes + trace.kernels[k].compulsory_write_bytes);
+    device.clocks.sm_mhz = chip::likely_mhz(device, tensor_work(trace, layers), bytes / device.hbm.peak_gbps() * 1e-3);
     Simulated s = run(device);
     for (int runs = 1; runs < kMostRuns; ++runs) {
         const double clock =

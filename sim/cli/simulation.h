@@ -24,7 +24,8 @@ struct Simulated {
 };
 
 /// What the reports need to know of a trace on a device, before anything is simulated.
-result::RunDescription describe(const workload::OpSpec& op, const trace::Trace& trace, const device::Device& d);
+result::RunDescription describe(const workload::OpSpec& op, const trace::Trace& trace, const device::Device& d,
+                                const result::Layers& layers = {});
 result::KernelInfo kernel_info(const trace::Kernel& kernel, const device::Device& d);
 
 /// Simulates and times it on the host.
@@ -38,13 +39,22 @@ trace::Trace warmed(trace::Trace trace);
 trace::Trace trace_of(const workload::OpSpec& op, const workload::ScheduleWish& wish, const device::Device& device,
                       const ConfigDirs& configs, bool warm = false);
 
+/// A prefill simulates these many layers; the last of them is steady and stands for the rest.
+constexpr std::int64_t kPrefillLayers = 2;
+
+/// Where `trace` is the prefill of a model with more layers than `simulated`, becomes that of so many, and the result
+/// says how often each kernel counts. A decode, and any other operation, stays as it is.
+result::Layers extrapolate_layers(const workload::OpSpec& op, const workload::ScheduleWish& wish,
+                                  const device::Device& device, const ConfigDirs& configs, std::int64_t simulated,
+                                  trace::Trace& trace);
+
 /// Builds and simulates an operation by itself.
 Simulated simulate_op(const workload::OpSpec& op, const workload::ScheduleWish& wish, const device::Device& device,
                       const ConfigDirs& configs, bool warm = false);
 
-/// FLOPs of the counted kernels by kind, their time with the gaps before them, and the energy that they took: of what
-/// was simulated, without what was extrapolated from it.
-chip::TensorWork tensor_work(const trace::Trace& trace);
+/// FLOPs of the counted kernels by kind, their time with the gaps before them, and the energy that they took, each as
+/// often as it stands for.
+chip::TensorWork tensor_work(const trace::Trace& trace, const result::Layers& layers);
 double counted_us(const Simulated& s);
 chip::Energy energy_of(const Simulated& s, const device::Device& device);
 
@@ -55,6 +65,7 @@ result::Power power_of(const Simulated& s, const device::Device& device);
 /// at what the power model says of that run, until the two agree within a step. The work stays the same at every
 /// clock: a library has chosen its schedule before the board is warm. `device` is left at the clock of what is
 /// returned.
-Simulated simulate_sustained(const workload::OpSpec& op, const trace::Trace& trace, device::Device& device);
+Simulated simulate_sustained(const workload::OpSpec& op, const trace::Trace& trace, device::Device& device,
+                             const result::Layers& layers = {});
 
 }  // namespace memwall::cli

@@ -178,9 +178,9 @@ std::string to_json(const RunDescription& run, const RunResult& r, const Observa
                              {"compute", tidy(r.lifetime.compute)}};
     json["waterfall_us"] = Json::array();
     for (const Loss& loss : r.waterfall) json["waterfall_us"].push_back({{"cause", loss.cause}, {"us", loss.us}});
-    if (run.layers > 0) {
-        json["layers"] = run.layers;
-        json["layers_simulated"] = run.layers_simulated;
+    if (run.layers.all > 0) {
+        json["layers"] = run.layers.all;
+        json["layers_simulated"] = run.layers.simulated;
     }
     if (seen.chase.accesses > 0) {
         json["chase"] = {{"mean_cycles", tidy(seen.chase.mean_cycles)},

@@ -82,24 +82,15 @@ OpResult one_op(const RunDescription& run, const KernelObservation& seen, double
     return op;
 }
 
-double times_of(const RunDescription& run, std::size_t kernel) {
-    return kernel >= run.steady_begin && kernel < run.steady_end ? run.steady_times : 1;
-}
-
-Counters scaled(const Counters& counters, double times) {
-    Counters sum;
-    for (int i = 0; i < static_cast<int>(times); ++i) sum += counters;
-    return sum;
-}
-
 /// Counters of the counted kernels; a steady layer counts as often as it stands for.
 Counters counted(const RunDescription& run, const Observations& seen) {
     const auto& first = seen.kernels[run.first_counted];
     const Counters all = seen.kernels.back().at[4] - first.at[1];
-    if (run.steady_times <= 1) return all;
-    const Counters steady = seen.kernels[run.steady_end - 1].at[4] - seen.kernels[run.steady_begin - 1].at[4];
+    if (run.layers.steady_times <= 1) return all;
+    const Counters steady =
+        seen.kernels[run.layers.steady_end - 1].at[4] - seen.kernels[run.layers.steady_begin - 1].at[4];
     Counters sum = all;
-    sum += scaled(steady, run.steady_times - 1);
+    sum.add(steady, run.layers.steady_times - 1);
     return sum;
 }
 
@@ -138,16 +129,16 @@ RunResult analyse(const RunDescription& run, const Observations& seen) {
     RunResult result;
     const auto& first = seen.kernels[run.first_counted];
     double time_us = (seen.kernels.back().end - first.first_cta).us();
-    if (run.steady_times > 1) {
-        time_us += (run.steady_times - 1) *
-                   (seen.kernels[run.steady_end - 1].end - seen.kernels[run.steady_begin - 1].end).us();
+    if (run.layers.steady_times > 1) {
+        time_us += (run.layers.steady_times - 1) *
+                   (seen.kernels[run.layers.steady_end - 1].end - seen.kernels[run.layers.steady_begin - 1].end).us();
     }
     result.time_us = time_us;
     result.sm_cycles = time_us * run.sm_clock_mhz;
     result.counters = counted(run, seen);
     double compute_us = 0, compulsory = 0;
     for (std::size_t k = run.first_counted; k < seen.kernels.size(); ++k) {
-        const double times = times_of(run, k);
+        const double times = run.layers.times(k);
         result.ops.push_back(one_op(run, seen.kernels[k], times));
         result.flops += run.kernels[k].flops * times;
         compute_us += ratio(run.kernels[k].flops, run.kernels[k].peak_flops_per_us) * times;

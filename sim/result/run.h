@@ -37,6 +37,19 @@ struct Power {
     double idle_w = 0, hbm_w = 0, l2_w = 0, crossbar_w = 0, link_w = 0, smem_w = 0, tensor_w = 0, vector_w = 0;
 };
 
+/// Extrapolation of identical layers: the kernels [steady_begin, steady_end) of a trace, those of one layer, stand for
+/// `steady_times` repetitions.
+struct Layers {
+    std::int64_t all = 0, simulated = 0;  ///< 0: no model
+    std::size_t steady_begin = 0, steady_end = 0;
+    double steady_times = 1;
+
+    /// How often a kernel of the trace counts.
+    [[nodiscard]] double times(std::size_t kernel) const {
+        return kernel >= steady_begin && kernel < steady_end ? steady_times : 1;
+    }
+};
+
 /// What was run, on what. Filled in by the command line; no JSON, no trace.
 struct RunDescription {
     std::string device, version;
@@ -51,10 +64,7 @@ struct RunDescription {
     double l2_peak_gbps = 0;        ///< what the slices' ports pass
     double crossbar_peak_gbps = 0;  ///< what the GPCs' ports pass
     double tokens = 0;              ///< produced or processed; 0: none
-    std::int64_t layers = 0, layers_simulated = 0;
-    /// Extrapolation of identical layers: the kernels [steady_begin, steady_end) stand for `steady_times` repetitions.
-    std::size_t steady_begin = 0, steady_end = 0;
-    double steady_times = 1;
+    Layers layers;
     Power power;
     bool correlated = false;  ///< there was a correlation to look into
     std::vector<Neighbour> neighbours;

@@ -89,9 +89,9 @@ std::string to_table(const RunDescription& run, const RunResult& result) {
                     result.roofline_memory_us, 100 * roofline / result.time_us);
     if (result.tokens_per_s > 0) text += fmt::format("; {:.1f} tokens/s", result.tokens_per_s);
     text += '\n';
-    if (run.layers > 0 && run.layers_simulated < run.layers) {
-        text += fmt::format("{} of {} layers simulated, the others stand for a steady one\n", run.layers_simulated,
-                            run.layers);
+    if (run.layers.simulated < run.layers.all) {
+        text += fmt::format("{} of {} layers simulated, the others stand for a steady one\n", run.layers.simulated,
+                            run.layers.all);
     }
     return text;
 }

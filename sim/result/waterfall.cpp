@@ -39,7 +39,7 @@ Phases sum_phases(const RunDescription& run, const Observations& seen) {
     Counters at_reached = seen.kernels[run.first_counted].at[1];
     for (std::size_t k = run.first_counted; k < seen.kernels.size(); ++k) {
         const KernelObservation& kernel = seen.kernels[k];
-        const double times = k >= run.steady_begin && k < run.steady_end ? run.steady_times : 1;
+        const double times = run.layers.times(k);
         const Ps moments[] = {kernel.first_cta, kernel.first_data, kernel.drain, kernel.end};
         for (int phase = 0; phase < kPhases; ++phase) {
             const Ps until = moments[phase];
@@ -51,7 +51,7 @@ Phases sum_phases(const RunDescription& run, const Observations& seen) {
             sum.us += (until - reached).us() * times;
             const Counters used = kernel.at[static_cast<std::size_t>(phase) + 1] - at_reached;
             sum.arithmetic_us += arithmetic_us(run, run.kernels[k], used) * times;
-            for (int i = 0; i < static_cast<int>(times); ++i) sum.used += used;
+            sum.used.add(used, times);
             reached = until;
             at_reached = kernel.at[static_cast<std::size_t>(phase) + 1];
         }

@@ -153,9 +153,9 @@ int skinny_k(const GemmShape& s, int padded, int rows) {
     return static_cast<int>(std::min(whole, k));
 }
 
-/// Twice the k of `tile` where it changes nothing but the size of the pieces: every split keeps its share, and has steps
-/// enough to hide all but the first. cuBLAS's stages are 128 bytes of a row and many are on their way together, so that
-/// memory sees pieces as long as what is in flight; half as many requests are half the simulator's time.
+/// Twice the k of `tile` where it changes nothing but the size of the pieces: every split keeps its share, and has
+/// steps enough to hide all but the first. cuBLAS's stages are 128 bytes of a row and many are on their way together,
+/// so that memory sees pieces as long as what is in flight; half as many requests are half the simulator's time.
 std::array<int, 3> widened(const GemmShape& s, std::array<int, 3> tile, int split) {
     const std::array<int, 3> wide{tile[0], tile[1], 2 * tile[2]};
     const auto share = [&](const std::array<int, 3>& t) { return ceil_div(ceil_div(s.k, t[2]), split) * t[2]; };

@@ -154,9 +154,9 @@ TEST(Waterfall, AddsUpWhenASteadyLayerStandsForOthers) {
     s.kernel(kernel_info("layers.0.a", 8), {{{0}, {2}, {10, 8}, {1}}});
     s.kernel(kernel_info("layers.1.a", 8), {{{1}, {1}, {9, 8}, {1}}});
     s.kernel(kernel_info("head", 8), {{{1}, {1}, {9, 8}, {1}}});
-    s.run.steady_begin = 1;
-    s.run.steady_end = 2;
-    s.run.steady_times = 5;
+    s.run.layers.steady_begin = 1;
+    s.run.layers.steady_end = 2;
+    s.run.layers.steady_times = 5;
     const RunResult r = analyse(s.run, s.seen);
     expect_adds_up(r);
     EXPECT_NEAR(r.time_us, 13 + 5 * 12 + 12, 1e-9);
