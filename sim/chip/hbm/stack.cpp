@@ -49,15 +49,22 @@ void HbmStack::handle(const Message& message) {
 
 void HbmStack::finish_window() {
     std::int64_t next = kNever.count;
+    done_.clear();
+    channel_of_done_.clear();
     for (std::size_t channel = 0; channel < channels_.size(); ++channel) {
         if (due_ps_[channel] < window_end_ps_) {
-            done_.clear();
             channels_[channel].advance(Ps{window_end_ps_}, done_);
-            for (const DramCompletion& completion : done_) finish(channel, completion);
             due_ps_[channel] = channels_[channel].next_due().count;
+            channel_of_done_.resize(done_.size(), static_cast<std::uint32_t>(channel));
         }
         next = std::min(next, due_ps_[channel]);
     }
+    // What a completion needs lies in two tables, one behind the other: all of a stage are fetched before the next.
+    for (const DramCompletion& completion : done_) pools_.runs.prefetch(completion.tag);
+    for (const DramCompletion& completion : done_) {
+        if (const std::uint32_t fill = pools_.runs[completion.tag].fill; fill != kNone) pools_.fills.prefetch(fill);
+    }
+    for (std::size_t i = 0; i < done_.size(); ++i) finish(channel_of_done_[i], done_[i]);
     if (next != kNever.count) wake_at(next);
 }
 
