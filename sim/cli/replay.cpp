@@ -83,12 +83,6 @@ double roofline_of(const Simulated& s, const validate::Expressed& e, const valid
     }
 }
 
-std::string text_of(const workload::OpSpec& op) {
-    std::string text = op.op();
-    for (const auto& [key, value] : op.params()) text += fmt::format(" {}={}", key, value);
-    return text;
-}
-
 std::string schedule_of(const result::RunDescription& run) {
     const result::KernelInfo* main = result::main_kernel(run);
     if (main == nullptr || main->stages == 0) return "";
@@ -131,7 +125,7 @@ validate::Simulation Replay::run(const validate::Record& record, device::Device 
 
     validate::Simulation done;
     done.device = device.name;
-    done.op = text_of(e.op);
+    done.op = workload::text_of(e.op);
     done.note = e.note;
     if (layers.simulated < layers.all)
         done.note = fmt::format("{} of {} layers simulated, the last for the others", layers.simulated, layers.all);

@@ -92,16 +92,46 @@ void write_files(const RunOptions& o, const device::Device& device, const Simula
     }
 }
 
-/// The measurements nearest to the run, from the correlation that ships with the devices.
-void add_neighbours(const workload::OpSpec& op, const ConfigDirs& configs, result::RunDescription& run) {
+/// The operations of a model's run; a kernel that is only a part of one, such as a fold, counts with it.
+std::vector<validate::TimedOp> timed_operations(const Simulated& s) {
+    std::vector<validate::TimedOp> operations;
+    for (const result::OpResult& op : s.result.ops) {
+        if (!op.params.empty()) operations.push_back({{op.op, op.params}, 0});
+        if (!operations.empty()) operations.back().us += (op.time_us + op.gap_us) * op.times;
+    }
+    return operations;
+}
+
+/// What the correlation that ships with the devices says of the run: the measurements nearest to it, and for a model
+/// those nearest to its operations.
+void add_neighbours(const workload::OpSpec& op, const ConfigDirs& configs, Simulated& s) {
     for (const std::string& root : configs.roots) {
         const fs::path bands = fs::path(root) / "bands.json";
         if (!fs::exists(bands)) continue;
-        run.correlated = true;
-        for (const auto& n : validate::neighbours_of(validate::read_bands(bands.string()), op, run.device))
-            run.neighbours.push_back({n.id, n.distance, n.time_error_pct});
+        const auto records = validate::read_bands(bands.string());
+        s.run.correlated = true;
+        s.run.neighbours = validate::neighbours_of(records, op, s.run.device);
+        if (s.run.layers.all > 0) s.run.by_operation = validate::compose(records, timed_operations(s), s.run.device);
         return;
     }
+}
+
+/// "gemm 84 %, attention_decode 9 %": what of the run's time has measurements near it.
+std::string covered_text(const result::ComposedBand& band) {
+    std::vector<std::pair<std::string, double>> shares;
+    for (const result::OperationBand& one : band.operations) {
+        const std::string name = one.op.substr(0, one.op.find(' '));
+        const auto same = std::find_if(shares.begin(), shares.end(), [&](const auto& s) { return s.first == name; });
+        if (same == shares.end()) {
+            shares.emplace_back(name, one.share);
+        } else {
+            same->second += one.share;
+        }
+    }
+    std::string text;
+    for (const auto& [name, share] : shares)
+        text += fmt::format("{}{} {:.0f} %", text.empty() ? "" : ", ", name, 100 * share);
+    return text;
 }
 
 void print_trust(const result::RunDescription& run, bool changed) {
@@ -111,19 +141,22 @@ void print_trust(const result::RunDescription& run, bool changed) {
         fmt::print(": over the limit; under it the SM clock would be about {:.0f} MHz (--sm-clock)", p.sustained_mhz);
     fmt::print("\n");
     if (!run.correlated) return;
-    if (run.neighbours.empty()) {
+    const char* of = changed ? ", of the device as it is described" : "";
+    if (const std::size_t n = run.neighbours.size(); n > 1) {
+        const auto [low, high] = result::range_of(run.neighbours);
+        fmt::print("error band: {:+.1f} to {:+.1f} % of the time, by the {} nearest measured records ({}, ...){}\n",
+                   low, high, n, run.neighbours.front().id, of);
+    } else if (n == 1) {
+        fmt::print("error band: {:+.1f} % of the time, by the only measured record that is near ({}){}\n",
+                   run.neighbours.front().time_error_pct, run.neighbours.front().id, of);
+    } else if (run.by_operation.covered <= 0) {
         fmt::print("error band: unknown, no measured record is near this\n");
-        return;
     }
-    double low = run.neighbours.front().time_error_pct, high = low;
-    for (const result::Neighbour& n : run.neighbours) {
-        low = std::min(low, n.time_error_pct);
-        high = std::max(high, n.time_error_pct);
-    }
-    const std::size_t n = run.neighbours.size();
-    fmt::print("error band: {:+.1f} to {:+.1f} % of the time, by {} ({}{}){}\n", low, high,
-               n > 1 ? fmt::format("the {} nearest measured records", n) : "the only measured record that is near",
-               run.neighbours.front().id, n > 1 ? ", ..." : "", changed ? ", of the device as it is described" : "");
+    if (const result::ComposedBand& band = run.by_operation; band.covered > 0)
+        fmt::print(
+            "error band by operation: {:+.1f} to {:+.1f} % of the {:.0f} % of the time that have measured records "
+            "near them ({}){}\n",
+            band.low_pct, band.high_pct, 100 * band.covered, covered_text(band), of);
 }
 
 void print_summary(const RunOptions& o, const Simulated& s) {
@@ -155,10 +188,10 @@ int run_verb(std::vector<std::string> arguments) {
         op, wish, device, configs,
         o.all_layers ? std::numeric_limits<std::int64_t>::max() : o.layers_simulated.value_or(kPrefillLayers), trace);
     auto run = describe(op, trace, device, layers);
-    add_neighbours(op, configs, run);
     check_outputs(o);
     const std::size_t kernels = trace.kernels.size();
-    const Simulated s = simulate(std::move(trace), std::move(run), device, chip_options(o, kernels));
+    Simulated s = simulate(std::move(trace), std::move(run), device, chip_options(o, kernels));
+    add_neighbours(op, configs, s);
     write_files(o, device, s);
     if (o.json != "-") print_summary(o, s);
     return 0;

@@ -18,6 +18,7 @@ result::KernelInfo kernel_info(const trace::Kernel& k, const device::Device& d) 
     result::KernelInfo info;
     info.name = k.name;
     info.op = k.op;
+    info.params = k.params;
     info.flops = k.flops;
     const double rate = !k.tensor_cores                      ? 2 * d.sm.fp32_ops_per_cycle
                         : trace::bits_of(k.math_dtype) <= 8  ? d.tensor.flops_per_cycle_fp8

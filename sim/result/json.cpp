@@ -39,8 +39,11 @@ Json workload_json(const RunDescription& run) {
 }
 
 Json op_json(const OpResult& op) {
+    Json params = Json::object();
+    for (const auto& [key, value] : op.params) params[key] = value;
     Json json = {{"name", op.name},
                  {"op", op.op},
+                 {"params", params},
                  {"start_us", tidy(op.start_us)},
                  {"time_us", tidy(op.time_us)},
                  {"gap_us", tidy(op.gap_us)},
@@ -109,23 +112,40 @@ Json power_json(const Power& p) {
               {"vector", tidy(p.vector_w)}}}};
 }
 
+Json neighbours_json(const std::vector<Neighbour>& near) {
+    Json records = Json::array();
+    for (const Neighbour& n : near)
+        records.push_back({{"id", n.id}, {"distance", tidy(n.distance)}, {"time_error_pct", n.time_error_pct}});
+    return records;
+}
+
+Json composed_json(const ComposedBand& composed) {
+    Json operations = Json::array();
+    for (const OperationBand& one : composed.operations) {
+        operations.push_back({{"op", one.op},
+                              {"share", tidy(one.share)},
+                              {"low_pct", one.low_pct},
+                              {"high_pct", one.high_pct},
+                              {"records", neighbours_json(one.neighbours)}});
+    }
+    return {{"covered", tidy(composed.covered)},
+            {"low_pct", tidy(composed.low_pct)},
+            {"high_pct", tidy(composed.high_pct)},
+            {"operations", operations}};
+}
+
 /// The errors of the measurements nearest to the run; null without a correlation to look into.
 Json error_band_json(const RunDescription& run) {
     if (!run.correlated) return nullptr;
-    Json records = Json::array();
-    double low = 0, high = 0;
-    for (const Neighbour& n : run.neighbours) {
-        low = records.empty() ? n.time_error_pct : std::min(low, n.time_error_pct);
-        high = records.empty() ? n.time_error_pct : std::max(high, n.time_error_pct);
-        records.push_back(Json{{"id", n.id}, {"distance", tidy(n.distance)}, {"time_error_pct", n.time_error_pct}});
-    }
-    Json band = {{"records", records}, {"low_pct", nullptr}, {"high_pct", nullptr}};
-    if (records.empty()) {
+    Json band = {{"records", neighbours_json(run.neighbours)}, {"low_pct", nullptr}, {"high_pct", nullptr}};
+    if (run.neighbours.empty()) {
         band["note"] = "no measured record is near";
     } else {
+        const auto [low, high] = range_of(run.neighbours);
         band["low_pct"] = low;
         band["high_pct"] = high;
     }
+    if (run.by_operation.covered > 0) band["by_operation"] = composed_json(run.by_operation);
     return band;
 }
 

@@ -57,6 +57,7 @@ OpResult one_op(const RunDescription& run, const KernelObservation& seen, double
     OpResult op;
     op.name = info.name;
     op.op = info.op;
+    op.params = info.params;
     op.times = times;
     op.start_us = seen.first_cta.us();
     op.time_us = (seen.end - seen.first_cta).us();
@@ -114,6 +115,13 @@ void check_limits(const RunDescription& run, const RunResult& result) {
 }
 
 }  // namespace
+
+std::pair<double, double> range_of(const std::vector<Neighbour>& near) {
+    const auto [low, high] = std::minmax_element(near.begin(), near.end(), [](const Neighbour& a, const Neighbour& b) {
+        return a.time_error_pct < b.time_error_pct;
+    });
+    return {low->time_error_pct, high->time_error_pct};
+}
 
 const KernelInfo* main_kernel(const RunDescription& run) {
     const KernelInfo* main = nullptr;

@@ -14,6 +14,7 @@ namespace memwall::result {
 /// A kernel of the run as the reports need it.
 struct KernelInfo {
     std::string name, op;
+    std::vector<std::pair<std::string, std::string>> params;  ///< none: a part of the operation before it
     double flops = 0;
     double peak_flops_per_us = 0;  ///< of the units that its arithmetic uses, at the run's clock
     std::uint64_t compulsory_read_bytes = 0, compulsory_write_bytes = 0;
@@ -26,9 +27,28 @@ struct KernelInfo {
 /// A correlated measurement near the run, and the error that its simulation had.
 struct Neighbour {
     std::string id;
-    double distance = 0;        ///< logarithm of how many times larger or smaller
+    double distance = 0;        ///< e^distance is a factor between the sizes, all parameters together
     double time_error_pct = 0;  ///< of the simulated time
 };
+
+/// An operation of the run that has measurements near it. Operations alike, of all layers, are one.
+struct OperationBand {
+    std::string op;    ///< with its parameters
+    double share = 0;  ///< of the run's time, with the gaps before its kernels
+    double low_pct = 0, high_pct = 0;
+    std::vector<Neighbour> neighbours;
+};
+
+/// What measurements of its operations say of a run: the error of their time if each had the least, and the most, of
+/// its neighbours' errors.
+struct ComposedBand {
+    double covered = 0;  ///< share of the run's time that has measurements near it
+    double low_pct = 0, high_pct = 0;
+    std::vector<OperationBand> operations;  ///< those with the largest shares first
+};
+
+/// The smallest and the largest error of `near`, which is not empty.
+std::pair<double, double> range_of(const std::vector<Neighbour>& near);
 
 /// What the board draws over the run, in watts, and why.
 struct Power {
@@ -68,12 +88,14 @@ struct RunDescription {
     Power power;
     bool correlated = false;  ///< there was a correlation to look into
     std::vector<Neighbour> neighbours;
+    ComposedBand by_operation;  ///< of a model; empty for an operation by itself
     double wall_s = 0;
     std::uint64_t max_rss_bytes = 0;
 };
 
 struct OpResult {
     std::string name, op;
+    std::vector<std::pair<std::string, std::string>> params;  ///< none: a part of the operation before it
     std::string bound;  ///< hbm l2 crossbar smem tensor vector sfu, or latency or launch: see bound_of
     double start_us = 0, time_us = 0, gap_us = 0;
     double flops = 0, tflops = 0;

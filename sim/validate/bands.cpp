@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
+#include <tuple>
 
 #include "base/json_reader.h"
 #include "validate/express.h"
@@ -27,6 +28,8 @@ std::map<std::string, std::string> canonical(const std::string& op, std::map<std
         params["reads"] = op == "write" ? "0" : "1";
         params["writes"] = op == "read" ? "0" : "1";
     }
+    // Weights are of the product's own type unless it says otherwise.
+    if (op == "gemm" && params.contains("dtype")) params.try_emplace("weights_dtype", params["dtype"]);
     return params;
 }
 
@@ -123,6 +126,40 @@ std::vector<Neighbour> neighbours_of(const std::vector<BandRecord>& records, con
                      [](const Neighbour& a, const Neighbour& b) { return a.distance < b.distance; });
     if (near.size() > most) near.resize(most);
     return near;
+}
+
+result::ComposedBand compose(const std::vector<BandRecord>& records, const std::vector<TimedOp>& operations,
+                             const std::string& device) {
+    result::ComposedBand band;
+    std::map<std::string, result::OperationBand> by_text;
+    double total_us = 0;
+    for (const auto& [op, us] : operations) {
+        total_us += us;
+        const auto [place, first] = by_text.try_emplace(workload::text_of(op));
+        result::OperationBand& one = place->second;
+        one.share += us;  // microseconds until all are known
+        if (!first) continue;
+        one.op = place->first;
+        one.neighbours = neighbours_of(records, op, device);
+        if (!one.neighbours.empty()) std::tie(one.low_pct, one.high_pct) = result::range_of(one.neighbours);
+    }
+    // An error is of the measured time, which each neighbour puts elsewhere.
+    double covered_us = 0, longest_us = 0, shortest_us = 0;
+    for (auto& [text, one] : by_text) {
+        if (one.neighbours.empty()) continue;
+        covered_us += one.share;
+        longest_us += one.share / (1 + one.low_pct / 100);
+        shortest_us += one.share / (1 + one.high_pct / 100);
+        one.share /= total_us;
+        band.operations.push_back(std::move(one));
+    }
+    if (band.operations.empty()) return band;
+    band.covered = covered_us / total_us;
+    band.low_pct = 100 * (covered_us / longest_us - 1);
+    band.high_pct = 100 * (covered_us / shortest_us - 1);
+    std::stable_sort(band.operations.begin(), band.operations.end(),
+                     [](const auto& a, const auto& b) { return a.share > b.share; });
+    return band;
 }
 
 }  // namespace memwall::validate

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "result/run.h"
 #include "validate/correlation.h"
 #include "workload/op_spec.h"
 
@@ -17,11 +18,12 @@ struct BandRecord {
     double time_error_pct = 0;  ///< of the simulated time: positive when the simulation is slower than the measurement
 };
 
-/// A record near a query.
-struct Neighbour {
-    std::string id;
-    double distance = 0;  ///< e^distance is a factor between the sizes, all parameters together
-    double time_error_pct = 0;
+using result::Neighbour;
+
+/// An operation of a run, and the time that the run spends in it.
+struct TimedOp {
+    workload::OpSpec op;
+    double us = 0;
 };
 
 /// Schema memwall-bands/1: what `correlate` leaves for later runs. Latencies in cycles tell nothing of a time and are
@@ -33,5 +35,9 @@ std::vector<BandRecord> read_bands(const std::string& path);
 /// factor of eight over all sizes; nearest first, and those of the same product before others equally near.
 std::vector<Neighbour> neighbours_of(const std::vector<BandRecord>& records, const workload::OpSpec& op,
                                      const std::string& device, std::size_t most = 5);
+
+/// What measurements near its operations say of a run. Operations alike count as one.
+result::ComposedBand compose(const std::vector<BandRecord>& records, const std::vector<TimedOp>& operations,
+                             const std::string& device);
 
 }  // namespace memwall::validate

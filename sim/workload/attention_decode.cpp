@@ -178,12 +178,19 @@ int decode_splits(const AttentionShape& s, const device::Device& device) {
     return 1;
 }
 
+std::vector<std::pair<std::string, std::string>> attention_params(const AttentionShape& s) {
+    return {{"batch", std::to_string(s.batch)},       {"heads", std::to_string(s.heads)},
+            {"kv_heads", std::to_string(s.kv_heads)}, {"kv", std::to_string(s.kv)},
+            {"head_dim", std::to_string(s.head_dim)}, {"dtype", trace::name_of(s.kv_dtype)}};
+}
+
 void append_attention_decode(trace::Trace& trace, const AttentionShape& s, const AttentionTensors& tensors,
                              const ScheduleWish& wish, const std::string& name, const device::Device& device) {
     const DecodePlan p = plan_decode(s, wish, device);
     trace::Kernel k;
     k.name = name;
     k.op = "attention_decode";
+    k.params = attention_params(s);
     k.work.names = {"batch", "kv_head", "split", ""};
     k.work.extent = {s.batch, s.kv_heads, p.splits, 1};
     k.ctas = k.work.items();

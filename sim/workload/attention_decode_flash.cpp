@@ -158,6 +158,7 @@ void append_flash_decode(trace::Trace& trace, const AttentionShape& s, const Att
     trace::Kernel k;
     k.name = name;
     k.op = "attention_decode";
+    k.params = attention_params(s);
     k.work.names = {"batch", "kv_head", "split", ""};
     k.work.extent = {s.batch, s.kv_heads, p.splits, 1};
     k.work.persistent = true;

@@ -212,6 +212,9 @@ void append_attention_prefill(trace::Trace& trace, const AttentionShape& s, cons
     trace::Kernel k;
     k.name = name;
     k.op = "attention_prefill";
+    k.params = attention_params(s);
+    k.params.emplace_back("q", std::to_string(s.q));
+    k.params.emplace_back("causal", s.causal ? "1" : "0");
     k.work.names = {"batch", "", "", "head"};
     k.work.extent = {s.batch, 0, 0, p.group};
     k.work.names[static_cast<std::size_t>(p.kv_head_dim)] = "kv_head";

@@ -40,6 +40,9 @@ trace::Kernel describe(const GemmShape& s, const GemmSchedule& g, const std::str
     trace::Kernel k;
     k.name = name;
     k.op = "gemm";
+    k.params = {{"m", std::to_string(s.m)},         {"n", std::to_string(s.n)},
+                {"k", std::to_string(s.k)},         {"batch", std::to_string(s.batch)},
+                {"dtype", trace::name_of(s.dtype)}, {"weights_dtype", trace::name_of(s.weights_dtype)}};
     k.work.names = {"batch", "m", "n", "split"};
     k.work.extent = {s.batch, ceil_div(s.m, g.tile[0]), ceil_div(s.n, g.tile[1]), g.split};
     k.work.panel = g.panel > 0 ? std::max(1, g.panel / g.cluster) : 0;  // counted in clusters

@@ -173,6 +173,12 @@ trace::Runtime OpSpec::runtime(trace::Runtime otherwise) const {
     return *found;
 }
 
+std::string text_of(const OpSpec& op) {
+    std::string text = op.op();
+    for (const auto& [key, value] : op.params()) text += fmt::format(" {}={}", key, value);
+    return text;
+}
+
 OpSpec parse_op(const std::string& text) {
     std::istringstream words(text);
     std::string op, word;

@@ -38,6 +38,8 @@ private:
     std::vector<std::pair<std::string, std::string>> params_;
 };
 
+/// "OP key=value ...", as `parse_op` reads it.
+std::string text_of(const OpSpec& op);
 /// Parses "OP key=value ...". Throws InputError.
 OpSpec parse_op(const std::string& text);
 

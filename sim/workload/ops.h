@@ -60,6 +60,8 @@ struct AttentionShape {
     bool tokens_first = false;  ///< keys and values as [token][head] (NHD: vLLM, FlashAttention) and not [head][token]
                                 ///< (HND: TensorRT-LLM)
 };
+/// By the contract's names, without what only one of prefill and decode has. The type is that of keys and values.
+std::vector<std::pair<std::string, std::string>> attention_params(const AttentionShape& shape);
 struct AttentionTensors {
     int q, k, v, o;
     int partial = -1;  ///< decode with split KV: partial outputs

@@ -49,6 +49,7 @@ void append_rows(trace::Trace& trace, const RowShape& s, const std::vector<int>&
     trace::Kernel k;
     k.name = name;
     k.op = op;
+    k.params = {{"rows", std::to_string(s.rows)}, {"cols", std::to_string(s.cols)}, {"dtype", trace::name_of(s.dtype)}};
     const std::int64_t row_bytes = s.cols * trace::bits_of(s.dtype) / 8;
     const RowCut cut = cut_rows(s.cols, trace::bits_of(s.dtype));
     const int cluster = cut.cluster;

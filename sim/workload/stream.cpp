@@ -245,6 +245,10 @@ void append_elementwise(trace::Trace& trace, const ElementwiseShape& s, const st
     trace::Kernel k;
     k.name = name;
     k.op = "elementwise";
+    k.params = {{"elements", std::to_string(s.elements)},
+                {"reads", std::to_string(s.reads)},
+                {"writes", std::to_string(s.writes)},
+                {"dtype", trace::name_of(s.dtype)}};
     k.work.extent = {1, 1, blocks, 1};
     k.ctas = blocks;
     k.registers_per_thread = 32;

@@ -131,6 +131,33 @@ TEST(Cli, JsonOnStandardOutputIsTheContractAndNothingElse) {
     EXPECT_NEAR(life, 1.0, 1e-6);
 }
 
+// No whole run was measured near this one, but its operations were. A fold belongs to its product.
+TEST(Cli, AModelsErrorBandIsThatOfItsOperations) {
+    const Ran ran =
+        memwall("run --device h100-sxm5 --model llama-2-7b --phase decode --context 128 --layers 1 --json -");
+    ASSERT_EQ(ran.status, 0) << ran.err;
+    const auto json = nlohmann::json::parse(ran.out);
+    double total = 0, projection = 0;
+    for (const auto& op : json["ops"]) {
+        const double us = op["time_us"].get<double>() + op["gap_us"].get<double>();
+        total += us;
+        if (op["name"].get<std::string>().find("o_proj") != std::string::npos) projection += us;
+    }
+    const auto& band = json["error_band"]["by_operation"];
+    double covered = 0;
+    const nlohmann::json* found = nullptr;
+    for (const auto& one : band["operations"]) {
+        covered += one["share"].get<double>();
+        EXPECT_LE(one["low_pct"], one["high_pct"]);
+        EXPECT_FALSE(one["records"].empty());
+        if (one["op"] == "gemm m=1 n=4096 k=4096 batch=1 dtype=bf16 weights_dtype=bf16") found = &one;
+    }
+    EXPECT_NEAR(covered, band["covered"], 1e-6);
+    EXPECT_GT(covered, 0.9);
+    ASSERT_NE(found, nullptr);
+    EXPECT_NEAR((*found)["share"], projection / total, 1e-6);
+}
+
 TEST(Cli, AFailedWriteIsStatusOneAndLeavesNothing) {
     const fs::path missing = fs::temp_directory_path() / "memwall-no-such-folder" / "result.json";
     const Ran ran = memwall("run --device h100-sxm5 --op 'read bytes=65536' --json " + missing.string());

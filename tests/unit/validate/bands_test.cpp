@@ -45,6 +45,40 @@ TEST(Bands, AReadIsAStreamThatWritesNothing) {
     EXPECT_EQ(near[0].id, "read");
 }
 
+// Simulated 60 us that were measured as 75 to 60, and 20 us that were measured as 16: 80 for 91 to 76. Of another 20
+// nothing is known.
+TEST(Bands, OfARunComeFromItsOperations) {
+    const std::map<std::string, std::string> small = {{"m", "1"}, {"n", "64"}, {"k", "64"}, {"dtype", "bf16"}};
+    const std::vector<BandRecord> records = {{"slower", "h100-sxm5", "gemm", gemm("", "128").params, -20},
+                                             {"right", "h100-sxm5", "gemm", gemm("", "128").params, 0},
+                                             {"faster", "h100-sxm5", "gemm", small, 25}};
+    const auto large = workload::parse_op("gemm m=128 n=4096 k=4096 dtype=bf16");
+    const auto band = compose(records,
+                              {{large, 30},
+                               {workload::parse_op("softmax rows=8 cols=8 dtype=bf16"), 20},
+                               {workload::parse_op("gemm m=1 n=64 k=64 dtype=bf16"), 20},
+                               {large, 30}},
+                              "h100-sxm5");
+    EXPECT_DOUBLE_EQ(band.covered, 0.8);
+    EXPECT_NEAR(band.low_pct, 100 * (80.0 / 91 - 1), 1e-9);
+    EXPECT_NEAR(band.high_pct, 100 * (80.0 / 76 - 1), 1e-9);
+    ASSERT_EQ(band.operations.size(), 2U);
+    EXPECT_EQ(band.operations[0].op, "gemm m=128 n=4096 k=4096 dtype=bf16");
+    EXPECT_DOUBLE_EQ(band.operations[0].share, 0.6);
+    EXPECT_EQ(band.operations[0].neighbours.size(), 2U);
+    EXPECT_EQ(compose(records, {{workload::parse_op("softmax rows=8 cols=8 dtype=bf16"), 20}}, "h100-sxm5").covered, 0);
+}
+
+TEST(Bands, NarrowerWeightsAreAnotherProduct) {
+    const auto asked = [](const std::string& weights) {
+        return neighbours_of({gemm("bf16", "1")},
+                             workload::parse_op("gemm m=1 n=4096 k=4096 dtype=bf16 weights_dtype=" + weights),
+                             "h100-sxm5");
+    };
+    EXPECT_EQ(asked("bf16").size(), 1U);
+    EXPECT_TRUE(asked("int4").empty());
+}
+
 TEST(Bands, SurviveTheFileAndTurnRatesIntoTimes) {
     Record r;
     r.id = "x";
