@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <cmath>
+#include <cstdlib>
 
 #include "base/error.h"
 #include "cli/options.h"
@@ -37,7 +38,9 @@ void add_other_options(CLI::App& app, RunOptions& o) {
     app.add_option("--tile", o.tile, "MxNxK of every product");
     app.add_option("--stages", o.stages, "buffering depth of every product");
     app.add_option("--set", o.sets, "/json/pointer=value of the device description")->allow_extra_args(false);
-    app.add_option("--sm-clock", o.sm_clock_mhz, "SM clock in MHz: --set /clocks/sm_mhz");
+    app.add_option("--sm-clock", o.sm_clock,
+                   "SM clock in MHz (--set /clocks/sm_mhz), or sustained: the highest that keeps the board under its "
+                   "power limit, by some runs");
     app.add_option("--json", o.json, "write the result to a file, or - for standard output and nothing else there");
     app.add_option("--out", o.out, "folder for result.json, ops.csv and floorplan.svg");
     app.add_option("--timeline", o.timeline, "write a timeline for ui.perfetto.dev");
@@ -98,9 +101,19 @@ void check_numbers(const RunOptions& o) {
     // The first layer differs (L2 is cold), so a steady one is at least the second.
     if (o.layers_simulated) check_at_least<std::int64_t>("--layers-simulated", *o.layers_simulated, 2);
     if (o.stages) check_at_least("--stages", *o.stages, 1);
-    if (o.sm_clock_mhz && !(std::isfinite(*o.sm_clock_mhz) && *o.sm_clock_mhz > 0)) {
-        throw InputError("memwall run --sm-clock", fmt::format("{}", *o.sm_clock_mhz), "a positive number of MHz");
+}
+
+/// --sm-clock becomes an override of the description, or asks for the sustained clock.
+void read_clock(RunOptions& o) {
+    o.sustained = o.sm_clock == "sustained";
+    if (o.sm_clock.empty() || o.sustained) return;
+    char* end = nullptr;
+    const double mhz = std::strtod(o.sm_clock.c_str(), &end);
+    if (*end != '\0' || !std::isfinite(mhz) || mhz <= 0) {
+        throw InputError("memwall run --sm-clock", fmt::format("\"{}\"", o.sm_clock),
+                         "a positive number of MHz, or sustained");
     }
+    o.sets.push_back(fmt::format("/clocks/sm_mhz={}", mhz));
 }
 
 }  // namespace
@@ -114,7 +127,7 @@ std::optional<RunOptions> read_run_options(std::vector<std::string> arguments) {
     check_source(app, o);
     check_numbers(o);
     if (o.timeline.empty()) refuse(app, {"--timeline-sms"}, "it with --timeline FILE");
-    if (o.sm_clock_mhz) o.sets.push_back(fmt::format("/clocks/sm_mhz={}", *o.sm_clock_mhz));
+    read_clock(o);
     return o;
 }
 

@@ -20,7 +20,8 @@ struct RunOptions {
     std::optional<int> stages;
     std::int64_t batch = 1, context = 2048, tokens = 2048, page = 0;
     std::optional<std::int64_t> layers, layers_simulated;
-    std::optional<double> sm_clock_mhz;
+    std::string sm_clock;
+    bool sustained = false;  ///< at the clock that the board's power limit allows
     bool all_layers = false;
 };
 

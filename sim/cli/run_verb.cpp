@@ -134,14 +134,18 @@ std::string covered_text(const result::ComposedBand& band) {
     return text;
 }
 
-void print_trust(const result::RunDescription& run, bool changed) {
+void print_trust(const RunOptions& o, const result::RunDescription& run) {
     const result::Power& p = run.power;
     fmt::print("board power: {:.0f} W of {:.0f} W", p.board_w, p.limit_w);
-    if (p.sustained_mhz < run.sm_clock_mhz)
-        fmt::print(": over the limit; under it the SM clock would be about {:.0f} MHz (--sm-clock)", p.sustained_mhz);
+    if (o.sustained) {
+        fmt::print(" at {:.0f} MHz, where the limit holds the SM clock", run.sm_clock_mhz);
+    } else if (p.sustained_mhz < run.sm_clock_mhz) {
+        fmt::print(": over the limit; under it the SM clock would be about {:.0f} MHz (--sm-clock sustained)",
+                   p.sustained_mhz);
+    }
     fmt::print("\n");
     if (!run.correlated) return;
-    const char* of = changed ? ", of the device as it is described" : "";
+    const char* of = o.sets.empty() ? "" : ", of the device as it is described";
     if (const std::size_t n = run.neighbours.size(); n > 1) {
         const auto [low, high] = result::range_of(run.neighbours);
         fmt::print("error band: {:+.1f} to {:+.1f} % of the time, by the {} nearest measured records ({}, ...){}\n",
@@ -166,7 +170,7 @@ void print_summary(const RunOptions& o, const Simulated& s) {
         fmt::print("latency: {:.1f} cycles = {:.1f} ns a load ({} loads)\n", cycles, cycles / s.run.sm_clock_mhz * 1e3,
                    s.seen.chase.accesses);
     }
-    print_trust(s.run, !o.sets.empty());
+    print_trust(o, s.run);
     fmt::print("simulated {} lines in {:.2f} s on the host: {:.2f} million lines a second\n", s.seen.lines,
                s.run.wall_s, static_cast<double>(s.seen.lines) / s.run.wall_s * 1e-6);
     if (!o.out.empty()) fmt::print("written: {0}/result.json, {0}/ops.csv, {0}/floorplan.svg\n", o.out);
@@ -180,17 +184,18 @@ int run_verb(std::vector<std::string> arguments) {
     if (!options) return 0;
     const RunOptions& o = *options;
     const ConfigDirs configs = find_configs();
-    const device::Device device = device::load_device(o.device, configs.devices, o.sets);
+    device::Device device = device::load_device(o.device, configs.devices, o.sets);
     const workload::OpSpec op = op_of(o);
     const workload::ScheduleWish wish = wish_of(o);
     trace::Trace trace = workload::build_trace(op, wish, device, configs.roots);
     const result::Layers layers = extrapolate_layers(
         op, wish, device, configs,
         o.all_layers ? std::numeric_limits<std::int64_t>::max() : o.layers_simulated.value_or(kPrefillLayers), trace);
-    auto run = describe(op, trace, device, layers);
     check_outputs(o);
     const std::size_t kernels = trace.kernels.size();
-    Simulated s = simulate(std::move(trace), std::move(run), device, chip_options(o, kernels));
+    Simulated s =
+        o.sustained ? simulate_sustained(op, trace, device, layers, chip_options(o, kernels))
+                    : simulate(std::move(trace), describe(op, trace, device, layers), device, chip_options(o, kernels));
     add_neighbours(op, configs, s);
     write_files(o, device, s);
     if (o.json != "-") print_summary(o, s);

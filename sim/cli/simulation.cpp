@@ -184,8 +184,10 @@ result::Power power_of(const Simulated& s, const device::Device& device) {
 }
 
 Simulated simulate_sustained(const workload::OpSpec& op, const trace::Trace& trace, device::Device& device,
-                             const result::Layers& layers) {
-    const auto run = [&](const device::Device& d) { return simulate(trace, describe(op, trace, d, layers), d, {}); };
+                             const result::Layers& layers, const chip::RunOptions& options) {
+    const auto run = [&](const device::Device& d) {
+        return simulate(trace, describe(op, trace, d, layers), d, options);
+    };
     constexpr int kMostRuns = 12;  // each goes most of the way: work that memory bounds gives back little time
     const double highest = device.clocks.sm_mhz;
     double bytes = 0;

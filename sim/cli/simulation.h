@@ -66,6 +66,6 @@ result::Power power_of(const Simulated& s, const device::Device& device);
 /// clock: a library has chosen its schedule before the board is warm. `device` is left at the clock of what is
 /// returned.
 Simulated simulate_sustained(const workload::OpSpec& op, const trace::Trace& trace, device::Device& device,
-                             const result::Layers& layers = {});
+                             const result::Layers& layers = {}, const chip::RunOptions& options = {});
 
 }  // namespace memwall::cli

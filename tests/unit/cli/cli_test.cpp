@@ -131,6 +131,19 @@ TEST(Cli, JsonOnStandardOutputIsTheContractAndNothingElse) {
     EXPECT_NEAR(life, 1.0, 1e-6);
 }
 
+// A product on a board that may draw less than it would: slower, under the limit, and not much under it.
+TEST(Cli, KeepsUnderThePowerLimitWhereAsked) {
+    const std::string product =
+        "run --device h100-sxm5 --op 'gemm m=1024 n=4096 k=1024 dtype=bf16' --set /power/board_limit_w=400 --json - ";
+    const auto full = nlohmann::json::parse(memwall(product).out);
+    const auto held = nlohmann::json::parse(memwall(product + "--sm-clock sustained").out);
+    EXPECT_GT(full["power"]["board_w"], 400);
+    EXPECT_LT(held["sm_clock_mhz"], full["sm_clock_mhz"]);
+    EXPECT_GT(held["time_us"], full["time_us"]);
+    EXPECT_LE(held["power"]["board_w"], 400);
+    EXPECT_GT(held["power"]["board_w"], 380);
+}
+
 // No whole run was measured near this one, but its operations were. A fold belongs to its product.
 TEST(Cli, AModelsErrorBandIsThatOfItsOperations) {
     const Ran ran =

@@ -59,7 +59,7 @@ TEST(RunOptions, RefusesWhatWouldHaveNoEffect) {
 TEST(RunOptions, RefusesNumbersThatMakeNoSense) {
     EXPECT_NE(refusal(with(kOp, {"--stages", "0"})).find("--stages"), std::string::npos);
     EXPECT_NE(refusal(with(kOp, {"--stages", "two"})), "");
-    for (const char* clock : {"0", "-5", "nan", "inf"})
+    for (const char* clock : {"0", "-5", "nan", "inf", "1755MHz", "fast"})
         EXPECT_NE(refusal(with(kOp, {"--sm-clock", clock})).find("--sm-clock"), std::string::npos) << clock;
     EXPECT_NE(refusal(with(kDecode, {"--batch", "0"})).find("--batch"), std::string::npos);
     EXPECT_NE(refusal(with(kDecode, {"--layers", "-1"})).find("--layers"), std::string::npos);
