@@ -56,7 +56,7 @@ struct Counters {
     TileLifetime life;
 
     Counters& operator+=(const Counters& o);
-    /// `o` as often as it stands for: a whole number.
+    /// `o` as often as it stands for, a whole number.
     void add(const Counters& o, double times) {
         for (int i = 0; i < static_cast<int>(times); ++i) *this += o;
     }

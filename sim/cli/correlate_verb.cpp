@@ -173,7 +173,8 @@ int correlate_verb(std::vector<std::string> arguments) {
         ->allow_extra_args(false);
     app.add_option("--set", o.sets, "/json/pointer=value, on every device")->allow_extra_args(false);
     app.add_option("--jobs", o.jobs, "processes at a time")->check(CLI::Range(1, 1024));
-    app.add_option("--most-tflop", o.most_tflop, "skip records of more arithmetic: 10 TFLOP take some minutes")
+    app.add_option("--most-tflop", o.most_tflop,
+                   "skip records of more arithmetic than this, in the layers simulated: 10 TFLOP take some minutes")
         ->check(CLI::PositiveNumber)
         ->capture_default_str();
     app.add_flag("--resume", o.resume, "keep what an earlier run with the same program and devices simulated");

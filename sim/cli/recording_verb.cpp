@@ -25,13 +25,13 @@ constexpr int kSmsInTimeline = 8;
 Simulated simulate_watched(const validate::RecordedKernel& kernel, const device::Device& device,
                            const ConfigDirs& configs) {
     const validate::Expressed e = validate::express(kernel.work, device);
-    trace::Trace trace = workload::build_trace(e.op, e.wish, device, configs.roots);
-    auto run = describe(e.op, trace, device);
+    Work work = work_of(e.op, e.wish, device, configs);
+    auto run = describe(e.op, work, device);
     chip::RunOptions options;
     options.timeline = true;
     options.timeline_sms.resize(static_cast<std::size_t>(device.sms()));
     std::iota(options.timeline_sms.begin(), options.timeline_sms.end(), 0);
-    return simulate(std::move(trace), std::move(run), device, options);
+    return simulate(std::move(work.trace), std::move(run), device, options);
 }
 
 }  // namespace

@@ -16,17 +16,9 @@ namespace {
 
 using validate::Figure;
 
-double compulsory_bytes(const Simulated& s) {
-    double bytes = 0;
-    for (std::size_t k = s.run.first_counted; k < s.run.kernels.size(); ++k)
-        bytes += s.run.layers.times(k) *
-                 static_cast<double>(s.run.kernels[k].compulsory_read_bytes + s.run.kernels[k].compulsory_write_bytes);
-    return bytes;
-}
-
 /// Bytes behind a bandwidth: of a stream all that moved, again and again; of a kernel what it has to move.
 double moved_bytes(const Simulated& s, const std::string& op) {
-    if (!validate::is_stream(op) && op != "tma_read") return compulsory_bytes(s);
+    if (!validate::is_stream(op) && op != "tma_read") return result::compulsory_bytes(s.run);
     return static_cast<double>(s.result.counters.sm_read_bytes + s.result.counters.sm_write_bytes);
 }
 
@@ -113,22 +105,23 @@ Replay::Replay(ConfigDirs configs, const std::vector<std::string>& sets, double 
 validate::Simulation Replay::run(const validate::Record& record, device::Device device) const {
     const validate::Expressed e = validate::express(record, device);
     if (record.sm_clock_mhz) device.clocks.sm_mhz = *record.sm_clock_mhz;
-    trace::Trace trace = trace_of(e.op, e.wish, device, configs_, e.warm);
-    const result::Layers layers = extrapolate_layers(e.op, e.wish, device, configs_, kPrefillLayers, trace);
+    const Work work = work_of(e.op, e.wish, device, configs_, kPrefillLayers, e.warm);
+    const trace::Trace& trace = work.trace;
     double flops = 0;
     for (std::size_t k = trace.warmup_kernels; k < trace.kernels.size(); ++k) flops += trace.kernels[k].flops;
     if (flops > 1e12 * most_tflop_)
         throw InputError(fmt::format("more than {} TFLOP (--most-tflop): it would take long", most_tflop_));
     const bool clock_known = e.at_full_clock || (record.sm_clock_mhz && !record.clock_is_ceiling);
-    const Simulated s = clock_known ? cli::simulate(trace, describe(e.op, trace, device, layers), device, {})
-                                    : simulate_sustained(e.op, trace, device, layers);
+    const Simulated s = clock_known ? cli::simulate(trace, describe(e.op, work, device), device, {})
+                                    : simulate_sustained(e.op, work, device);
 
     validate::Simulation done;
     done.device = device.name;
     done.op = workload::text_of(e.op);
     done.note = e.note;
-    if (layers.simulated < layers.all)
-        done.note = fmt::format("{} of {} layers simulated, the last for the others", layers.simulated, layers.all);
+    if (const result::Layers& layers = work.layers; layers.simulated < layers.all)
+        done.note += fmt::format("{}{} of {} layers simulated, the last for the others", e.note.empty() ? "" : "; ",
+                                 layers.simulated, layers.all);
     done.simulated = figure_of(s, e);
     done.roofline = roofline_of(s, e, record);
     done.compute_bound = s.result.roofline_compute_us > s.result.roofline_memory_us;
@@ -137,7 +130,7 @@ validate::Simulation Replay::run(const validate::Record& record, device::Device 
     done.bound = bound_of(s.result);
     done.schedule = schedule_of(s.run);
     done.time_us = s.result.time_us;
-    done.size = compulsory_bytes(s);
+    done.size = result::compulsory_bytes(s.run);
     for (const result::Loss& loss : s.result.waterfall) done.waterfall.emplace_back(loss.cause, loss.us);
     if (e.added_us > 0) done.waterfall.emplace_back("launch in the measured value", e.added_us);
     done.wall_s = s.run.wall_s;

@@ -38,9 +38,10 @@ void add_other_options(CLI::App& app, RunOptions& o) {
     app.add_option("--tile", o.tile, "MxNxK of every product");
     app.add_option("--stages", o.stages, "buffering depth of every product");
     app.add_option("--set", o.sets, "/json/pointer=value of the device description")->allow_extra_args(false);
-    app.add_option("--sm-clock", o.sm_clock,
-                   "SM clock in MHz (--set /clocks/sm_mhz), or sustained: the highest that keeps the board under its "
-                   "power limit, by some runs");
+    app.add_option(
+        "--sm-clock", o.sm_clock,
+        "SM clock in MHz (--set /clocks/sm_mhz); sustained: the highest, up to the description's, that keeps "
+        "the board under its power limit, found by simulating several times");
     app.add_option("--json", o.json, "write the result to a file, or - for standard output and nothing else there");
     app.add_option("--out", o.out, "folder for result.json, ops.csv and floorplan.svg");
     app.add_option("--timeline", o.timeline, "write a timeline for ui.perfetto.dev");
@@ -105,12 +106,13 @@ void check_numbers(const RunOptions& o) {
 
 /// --sm-clock becomes an override of the description, or asks for the sustained clock.
 void read_clock(RunOptions& o) {
-    o.sustained = o.sm_clock == "sustained";
-    if (o.sm_clock.empty() || o.sustained) return;
+    if (!o.sm_clock) return;
+    o.sustained = *o.sm_clock == "sustained";
+    if (o.sustained) return;
     char* end = nullptr;
-    const double mhz = std::strtod(o.sm_clock.c_str(), &end);
-    if (*end != '\0' || !std::isfinite(mhz) || mhz <= 0) {
-        throw InputError("memwall run --sm-clock", fmt::format("\"{}\"", o.sm_clock),
+    const double mhz = std::strtod(o.sm_clock->c_str(), &end);
+    if (o.sm_clock->empty() || *end != '\0' || !std::isfinite(mhz) || mhz <= 0) {
+        throw InputError("memwall run --sm-clock", fmt::format("\"{}\"", *o.sm_clock),
                          "a positive number of MHz, or sustained");
     }
     o.sets.push_back(fmt::format("/clocks/sm_mhz={}", mhz));

@@ -20,7 +20,7 @@ struct RunOptions {
     std::optional<int> stages;
     std::int64_t batch = 1, context = 2048, tokens = 2048, page = 0;
     std::optional<std::int64_t> layers, layers_simulated;
-    std::string sm_clock;
+    std::optional<std::string> sm_clock;
     bool sustained = false;  ///< at the clock that the board's power limit allows
     bool all_layers = false;
 };

@@ -92,28 +92,35 @@ void write_files(const RunOptions& o, const device::Device& device, const Simula
     }
 }
 
-/// The operations of a model's run; a kernel that is only a part of one, such as a fold, counts with it.
-std::vector<validate::TimedOp> timed_operations(const Simulated& s) {
+/// What the correlation that ships with the devices left for later runs; nothing where there is none.
+std::optional<std::vector<validate::BandRecord>> band_records(const ConfigDirs& configs) {
+    for (const std::string& root : configs.roots) {
+        const fs::path bands = fs::path(root) / "bands.json";
+        if (fs::exists(bands)) return validate::read_bands(bands.string());
+    }
+    return std::nullopt;
+}
+
+/// The operations of a model's run, and the time by which each moved on its end; a kernel that is only a part of one,
+/// such as a fold, counts with it.
+std::vector<validate::TimedOp> timed_operations(const result::RunResult& run) {
     std::vector<validate::TimedOp> operations;
-    for (const result::OpResult& op : s.result.ops) {
+    double reached_us = run.ops.empty() ? 0 : run.ops.front().start_us - run.ops.front().gap_us;
+    for (const result::OpResult& op : run.ops) {
         if (!op.params.empty()) operations.push_back({{op.op, op.params}, 0});
-        if (!operations.empty()) operations.back().us += (op.time_us + op.gap_us) * op.times;
+        // A dependent launch waits beside the kernel before it: only what it adds is its own.
+        const double end_us = op.start_us + op.time_us;
+        if (!operations.empty()) operations.back().us += std::max(0.0, end_us - reached_us) * op.times;
+        reached_us = std::max(reached_us, end_us);
     }
     return operations;
 }
 
-/// What the correlation that ships with the devices says of the run: the measurements nearest to it, and for a model
-/// those nearest to its operations.
-void add_neighbours(const workload::OpSpec& op, const ConfigDirs& configs, Simulated& s) {
-    for (const std::string& root : configs.roots) {
-        const fs::path bands = fs::path(root) / "bands.json";
-        if (!fs::exists(bands)) continue;
-        const auto records = validate::read_bands(bands.string());
-        s.run.correlated = true;
-        s.run.neighbours = validate::neighbours_of(records, op, s.run.device);
-        if (s.run.layers.all > 0) s.run.by_operation = validate::compose(records, timed_operations(s), s.run.device);
-        return;
-    }
+/// The measurements nearest to the run, and for a model those nearest to its operations.
+void add_neighbours(const workload::OpSpec& op, const std::vector<validate::BandRecord>& records, Simulated& s) {
+    s.run.correlated = true;
+    s.run.neighbours = validate::neighbours_of(records, op, s.run.device);
+    if (s.run.layers.all > 0) s.run.by_operation = validate::compose(records, timed_operations(s.result), s.run.device);
 }
 
 /// "gemm 84 %, attention_decode 9 %": what of the run's time has measurements near it.
@@ -134,18 +141,24 @@ std::string covered_text(const result::ComposedBand& band) {
     return text;
 }
 
-void print_trust(const RunOptions& o, const result::RunDescription& run) {
+void print_power(const result::RunDescription& run) {
     const result::Power& p = run.power;
     fmt::print("board power: {:.0f} W of {:.0f} W", p.board_w, p.limit_w);
-    if (o.sustained) {
+    if (p.board_w > p.limit_w) {
+        fmt::print(": over the limit; under it the SM clock would be about {:.0f} MHz{}", p.sustained_mhz,
+                   run.clock_ceiling_mhz > 0 ? "" : " (--sm-clock sustained)");
+    } else if (run.sm_clock_mhz < run.clock_ceiling_mhz) {
         fmt::print(" at {:.0f} MHz, where the limit holds the SM clock", run.sm_clock_mhz);
-    } else if (p.sustained_mhz < run.sm_clock_mhz) {
-        fmt::print(": over the limit; under it the SM clock would be about {:.0f} MHz (--sm-clock sustained)",
-                   p.sustained_mhz);
     }
     fmt::print("\n");
+}
+
+void print_bands(const RunOptions& o, const result::RunDescription& run) {
     if (!run.correlated) return;
-    const char* of = o.sets.empty() ? "" : ", of the device as it is described";
+    // Records were simulated at the clock that the limit allows.
+    const bool over = run.power.board_w > run.power.limit_w;
+    const std::string of = fmt::format("{}{}", o.sets.empty() ? "" : ", of the device as it is described",
+                                       over ? ", at the sustained clock" : "");
     if (const std::size_t n = run.neighbours.size(); n > 1) {
         const auto [low, high] = result::range_of(run.neighbours);
         fmt::print("error band: {:+.1f} to {:+.1f} % of the time, by the {} nearest measured records ({}, ...){}\n",
@@ -170,7 +183,8 @@ void print_summary(const RunOptions& o, const Simulated& s) {
         fmt::print("latency: {:.1f} cycles = {:.1f} ns a load ({} loads)\n", cycles, cycles / s.run.sm_clock_mhz * 1e3,
                    s.seen.chase.accesses);
     }
-    print_trust(o, s.run);
+    print_power(s.run);
+    print_bands(o, s.run);
     fmt::print("simulated {} lines in {:.2f} s on the host: {:.2f} million lines a second\n", s.seen.lines,
                s.run.wall_s, static_cast<double>(s.seen.lines) / s.run.wall_s * 1e-6);
     if (!o.out.empty()) fmt::print("written: {0}/result.json, {0}/ops.csv, {0}/floorplan.svg\n", o.out);
@@ -187,16 +201,16 @@ int run_verb(std::vector<std::string> arguments) {
     device::Device device = device::load_device(o.device, configs.devices, o.sets);
     const workload::OpSpec op = op_of(o);
     const workload::ScheduleWish wish = wish_of(o);
-    trace::Trace trace = workload::build_trace(op, wish, device, configs.roots);
-    const result::Layers layers = extrapolate_layers(
-        op, wish, device, configs,
-        o.all_layers ? std::numeric_limits<std::int64_t>::max() : o.layers_simulated.value_or(kPrefillLayers), trace);
+    const std::int64_t most_layers =
+        o.all_layers ? std::numeric_limits<std::int64_t>::max() : o.layers_simulated.value_or(kPrefillLayers);
+    Work work = work_of(op, wish, device, configs, most_layers);
+    const auto records = band_records(configs);
     check_outputs(o);
-    const std::size_t kernels = trace.kernels.size();
-    Simulated s =
-        o.sustained ? simulate_sustained(op, trace, device, layers, chip_options(o, kernels))
-                    : simulate(std::move(trace), describe(op, trace, device, layers), device, chip_options(o, kernels));
-    add_neighbours(op, configs, s);
+    const chip::RunOptions watch = chip_options(o, work.trace.kernels.size());
+    auto run = describe(op, work, device);
+    Simulated s = o.sustained ? simulate_sustained(op, work, device, watch)
+                              : simulate(std::move(work.trace), std::move(run), device, watch);
+    if (records) add_neighbours(op, *records, s);
     write_files(o, device, s);
     if (o.json != "-") print_summary(o, s);
     return 0;

@@ -14,6 +14,8 @@
 
 namespace memwall::cli {
 
+namespace {
+
 result::KernelInfo kernel_info(const trace::Kernel& k, const device::Device& d) {
     result::KernelInfo info;
     info.name = k.name;
@@ -35,10 +37,12 @@ result::KernelInfo kernel_info(const trace::Kernel& k, const device::Device& d) 
     return info;
 }
 
-result::RunDescription describe(const workload::OpSpec& op, const trace::Trace& trace, const device::Device& d,
-                                const result::Layers& layers) {
+}  // namespace
+
+result::RunDescription describe(const workload::OpSpec& op, const Work& work, const device::Device& d) {
+    const trace::Trace& trace = work.trace;
     result::RunDescription run;
-    run.layers = layers;
+    run.layers = work.layers;
     run.device = d.name;
     run.version = MEMWALL_VERSION;
     run.workload.emplace_back("op", op.op());
@@ -90,6 +94,9 @@ Simulated simulate(trace::Trace trace, result::RunDescription run, const device:
     return s;
 }
 
+namespace {
+
+/// The kernels of `trace` run twice, and only the second time counts: L2 then holds what it can.
 trace::Trace warmed(trace::Trace trace) {
     if (trace.warmup_kernels > 0) return trace;  // it does so itself
     const std::vector<trace::Kernel> counted = trace.kernels;
@@ -99,39 +106,50 @@ trace::Trace warmed(trace::Trace trace) {
     return trace;
 }
 
-trace::Trace trace_of(const workload::OpSpec& op, const workload::ScheduleWish& wish, const device::Device& device,
-                      const ConfigDirs& configs, bool warm) {
-    trace::Trace trace = workload::build_trace(op, wish, device, configs.roots);
-    return warm ? warmed(std::move(trace)) : trace;
-}
-
-result::Layers extrapolate_layers(const workload::OpSpec& op, const workload::ScheduleWish& wish,
-                                  const device::Device& device, const ConfigDirs& configs, std::int64_t simulated,
-                                  trace::Trace& trace) {
-    result::Layers layers;
-    if (op.op() != "model_decode" && op.op() != "model_prefill") return layers;
-    const workload::Model model = workload::load_model(*op.find("model"), configs.roots);
-    workload::Situation situation = workload::situation_of(op, wish);
-    layers.all = situation.layers > 0 ? std::min(situation.layers, model.layers) : model.layers;
-    layers.simulated = layers.all;
-    if (!situation.prefill || layers.all <= simulated) return layers;
-    situation.layers = layers.simulated = simulated;
-    trace = workload::model_trace(model, situation, device);
+/// A prefill with more layers than `simulated`: the kernels of so many, of which the last layer's are steady.
+Work fewer_layers(const workload::Model& model, workload::Situation situation, std::int64_t layers,
+                  std::int64_t simulated, const device::Device& device) {
+    situation.layers = simulated;
+    Work work{workload::model_trace(model, situation, device), {}};
     const std::string steady = fmt::format("layers.{}.", simulated - 1);
     const auto of_steady = [&](const trace::Kernel& kernel) { return kernel.name.starts_with(steady); };
-    const auto begin = std::find_if(trace.kernels.begin(), trace.kernels.end(), of_steady);
-    const auto end = std::find_if_not(begin, trace.kernels.end(), of_steady);
-    layers.steady_begin = static_cast<std::size_t>(begin - trace.kernels.begin());
-    layers.steady_end = static_cast<std::size_t>(end - trace.kernels.begin());
-    layers.steady_times = static_cast<double>(layers.all - simulated + 1);
-    return layers;
+    const auto& kernels = work.trace.kernels;
+    const auto begin = std::find_if(kernels.begin(), kernels.end(), of_steady);
+    const auto end = std::find_if_not(begin, kernels.end(), of_steady);
+    work.layers = {layers, simulated, static_cast<std::size_t>(begin - kernels.begin()),
+                   static_cast<std::size_t>(end - kernels.begin()), static_cast<double>(layers - simulated + 1)};
+    return work;
+}
+
+}  // namespace
+
+Work work_of(const workload::OpSpec& op, const workload::ScheduleWish& wish, const device::Device& device,
+             const ConfigDirs& configs, std::int64_t most_prefill_layers, bool warm) {
+    Work work;
+    if (op.op() == "model_decode" || op.op() == "model_prefill") {
+        const workload::Model model = workload::load_model(*op.find("model"), configs.roots);
+        const workload::Situation situation = workload::situation_of(op, wish);
+        const std::int64_t layers = situation.layers > 0 ? std::min(situation.layers, model.layers) : model.layers;
+        if (situation.prefill && layers > most_prefill_layers) {
+            work = fewer_layers(model, situation, layers, most_prefill_layers, device);
+        } else {
+            work.layers.all = work.layers.simulated = layers;
+        }
+    }
+    if (work.trace.kernels.empty()) work.trace = workload::build_trace(op, wish, device, configs.roots);
+    if (!warm) return work;
+    const std::size_t before = work.trace.kernels.size();
+    work.trace = warmed(std::move(work.trace));
+    work.layers.steady_begin += work.trace.kernels.size() - before;
+    work.layers.steady_end += work.trace.kernels.size() - before;
+    return work;
 }
 
 Simulated simulate_op(const workload::OpSpec& op, const workload::ScheduleWish& wish, const device::Device& device,
-                      const ConfigDirs& configs, bool warm) {
-    trace::Trace trace = trace_of(op, wish, device, configs, warm);
-    auto run = describe(op, trace, device);
-    return simulate(std::move(trace), std::move(run), device, {});
+                      const ConfigDirs& configs) {
+    Work work = work_of(op, wish, device, configs);
+    auto run = describe(op, work, device);
+    return simulate(std::move(work.trace), std::move(run), device, {});
 }
 
 chip::TensorWork tensor_work(const trace::Trace& trace, const result::Layers& layers) {
@@ -149,19 +167,16 @@ chip::TensorWork tensor_work(const trace::Trace& trace, const result::Layers& la
 }
 
 double counted_us(const Simulated& s) {
-    double us = 0;
-    for (const KernelObservation& k : s.seen.kernels) {
-        if (k.kernel >= s.trace.warmup_kernels) us += (k.end - k.ready).us() * s.run.layers.times(k.kernel);
-    }
+    const auto& seen = s.seen.kernels;
+    const result::Layers& layers = s.run.layers;
+    double us = (seen.back().end - seen[s.trace.warmup_kernels].ready).us();
+    if (layers.steady_times > 1)
+        us += (layers.steady_times - 1) * (seen[layers.steady_end - 1].end - seen[layers.steady_begin - 1].end).us();
     return us;
 }
 
 chip::Energy energy_of(const Simulated& s, const device::Device& device) {
-    Counters counted;
-    for (const KernelObservation& k : s.seen.kernels) {
-        if (k.kernel >= s.trace.warmup_kernels) counted.add(k.at.back() - k.at.front(), s.run.layers.times(k.kernel));
-    }
-    return chip::energy_of(device, counted, tensor_work(s.trace, s.run.layers), counted_us(s));
+    return chip::energy_of(device, s.result.counters, tensor_work(s.trace, s.run.layers), counted_us(s));
 }
 
 result::Power power_of(const Simulated& s, const device::Device& device) {
@@ -183,18 +198,18 @@ result::Power power_of(const Simulated& s, const device::Device& device) {
     return p;
 }
 
-Simulated simulate_sustained(const workload::OpSpec& op, const trace::Trace& trace, device::Device& device,
-                             const result::Layers& layers, const chip::RunOptions& options) {
-    const auto run = [&](const device::Device& d) {
-        return simulate(trace, describe(op, trace, d, layers), d, options);
-    };
+Simulated simulate_sustained(const workload::OpSpec& op, const Work& work, device::Device& device,
+                             const chip::RunOptions& options) {
     constexpr int kMostRuns = 12;  // each goes most of the way: work that memory bounds gives back little time
     const double highest = device.clocks.sm_mhz;
-    double bytes = 0;
-    for (std::size_t k = trace.warmup_kernels; k < trace.kernels.size(); ++k)
-        bytes += layers.times(k) *
-                 static_cast<double>(trace.kernels[k].compulsory_read_bytes + trace.kernels[k].compulsory_write_bytes);
-    device.clocks.sm_mhz = chip::likely_mhz(device, tensor_work(trace, layers), bytes / device.hbm.peak_gbps() * 1e-3);
+    const auto run = [&](const device::Device& d) {
+        auto description = describe(op, work, d);
+        description.clock_ceiling_mhz = highest;
+        return simulate(work.trace, std::move(description), d, options);
+    };
+    device.clocks.sm_mhz =
+        chip::likely_mhz(device, tensor_work(work.trace, work.layers),
+                         compulsory_bytes(describe(op, work, device)) / device.hbm.peak_gbps() * 1e-3);
     Simulated s = run(device);
     for (int runs = 1; runs < kMostRuns; ++runs) {
         const double clock =

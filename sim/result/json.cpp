@@ -1,5 +1,5 @@
-#include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "base/json_reader.h"
@@ -24,26 +24,24 @@ Json count(double value) {
     return value;
 }
 
-Json workload_json(const RunDescription& run) {
-    Json workload = Json::object();
-    for (const auto& [key, value] : run.workload) {
+/// Whole numbers as such, all else as text.
+Json pairs_json(const std::vector<std::pair<std::string, std::string>>& pairs) {
+    Json json = Json::object();
+    for (const auto& [key, value] : pairs) {
         char* end = nullptr;
         const long long number = std::strtoll(value.c_str(), &end, 10);
         if (!value.empty() && *end == '\0') {
-            workload[key] = number;
+            json[key] = number;
         } else {
-            workload[key] = value;
+            json[key] = value;
         }
     }
-    return workload;
+    return json;
 }
 
 Json op_json(const OpResult& op) {
-    Json params = Json::object();
-    for (const auto& [key, value] : op.params) params[key] = value;
     Json json = {{"name", op.name},
                  {"op", op.op},
-                 {"params", params},
                  {"start_us", tidy(op.start_us)},
                  {"time_us", tidy(op.time_us)},
                  {"gap_us", tidy(op.gap_us)},
@@ -63,6 +61,7 @@ Json op_json(const OpResult& op) {
                  {"stages", op.stages},
                  {"split", op.split},
                  {"ctas", op.ctas}};
+    if (!op.params.empty()) json["params"] = pairs_json(op.params);
     if (op.times > 1) json["times"] = op.times;
     return json;
 }
@@ -97,19 +96,23 @@ Json channels_json(const Observations& seen) {
 
 namespace {
 
-Json power_json(const Power& p) {
-    return {{"board_w", tidy(p.board_w)},
-            {"limit_w", p.limit_w},
-            {"sustained_sm_clock_mhz", tidy(p.sustained_mhz)},
-            {"by_part_w",
-             {{"idle", tidy(p.idle_w)},
-              {"hbm", tidy(p.hbm_w)},
-              {"l2", tidy(p.l2_w)},
-              {"crossbar", tidy(p.crossbar_w)},
-              {"partition_link", tidy(p.link_w)},
-              {"smem", tidy(p.smem_w)},
-              {"tensor", tidy(p.tensor_w)},
-              {"vector", tidy(p.vector_w)}}}};
+Json power_json(const RunDescription& run) {
+    const Power& p = run.power;
+    Json json = {{"board_w", tidy(p.board_w)},
+                 {"limit_w", p.limit_w},
+                 {"sustained_sm_clock_mhz", tidy(p.sustained_mhz)},
+                 {"by_part_w",
+                  {{"idle", tidy(p.idle_w)},
+                   {"hbm", tidy(p.hbm_w)},
+                   {"l2", tidy(p.l2_w)},
+                   {"crossbar", tidy(p.crossbar_w)},
+                   {"partition_link", tidy(p.link_w)},
+                   {"smem", tidy(p.smem_w)},
+                   {"tensor", tidy(p.tensor_w)},
+                   {"vector", tidy(p.vector_w)}}}};
+    // The clock was sought, up to this one.
+    if (run.clock_ceiling_mhz > 0) json["ceiling_sm_clock_mhz"] = run.clock_ceiling_mhz;
+    return json;
 }
 
 Json neighbours_json(const std::vector<Neighbour>& near) {
@@ -157,7 +160,7 @@ std::string to_json(const RunDescription& run, const RunResult& r, const Observa
     Json json;
     json["schema"] = "memwall-result/1";
     json["device"] = run.device;
-    json["workload"] = workload_json(run);
+    json["workload"] = pairs_json(run.workload);
     json["schedule"] = schedule_json(run);
     json["time_us"] = tidy(r.time_us);
     json["sm_cycles"] = static_cast<std::int64_t>(std::llround(r.sm_cycles));
@@ -214,7 +217,7 @@ std::string to_json(const RunDescription& run, const RunResult& r, const Observa
     json["parts"] = Json::array();
     for (const PartTraffic& part : seen.parts)
         json["parts"].push_back({{"name", part.name}, {"bytes_in", part.bytes_in}, {"bytes_out", part.bytes_out}});
-    json["power"] = power_json(run.power);
+    json["power"] = power_json(run);
     json["error_band"] = error_band_json(run);
     json["host"] = {{"wall_s", tidy(run.wall_s)},         {"events", seen.events},
                     {"activations", seen.activations},    {"lines", seen.lines},

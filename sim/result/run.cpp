@@ -131,6 +131,14 @@ const KernelInfo* main_kernel(const RunDescription& run) {
     return main;
 }
 
+double compulsory_bytes(const RunDescription& run) {
+    double bytes = 0;
+    for (std::size_t k = run.first_counted; k < run.kernels.size(); ++k)
+        bytes += run.layers.times(k) *
+                 static_cast<double>(run.kernels[k].compulsory_read_bytes + run.kernels[k].compulsory_write_bytes);
+    return bytes;
+}
+
 RunResult analyse(const RunDescription& run, const Observations& seen) {
     if (seen.kernels.size() <= run.first_counted)
         throw ModelError("nothing to report: no kernel ran after the warm-up");
@@ -144,19 +152,17 @@ RunResult analyse(const RunDescription& run, const Observations& seen) {
     result.time_us = time_us;
     result.sm_cycles = time_us * run.sm_clock_mhz;
     result.counters = counted(run, seen);
-    double compute_us = 0, compulsory = 0;
+    double compute_us = 0;
     for (std::size_t k = run.first_counted; k < seen.kernels.size(); ++k) {
         const double times = run.layers.times(k);
         result.ops.push_back(one_op(run, seen.kernels[k], times));
         result.flops += run.kernels[k].flops * times;
         compute_us += ratio(run.kernels[k].flops, run.kernels[k].peak_flops_per_us) * times;
-        compulsory +=
-            static_cast<double>(run.kernels[k].compulsory_read_bytes + run.kernels[k].compulsory_write_bytes) * times;
     }
     const Counters& c = result.counters;
     const auto dram_bytes = static_cast<double>(c.dram_read_bytes + c.dram_write_bytes);
     result.roofline_compute_us = compute_us;
-    result.roofline_memory_us = memory_roofline_us(run, dram_bytes, compulsory);
+    result.roofline_memory_us = memory_roofline_us(run, dram_bytes, compulsory_bytes(run));
     result.tflops = ratio(result.flops, time_us) * 1e-6;
     result.arithmetic_intensity = dram_bytes > 0 ? result.flops / dram_bytes : 0;
     result.tokens_per_s = ratio(run.tokens, time_us) * 1e6;

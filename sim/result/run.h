@@ -14,7 +14,7 @@ namespace memwall::result {
 /// A kernel of the run as the reports need it.
 struct KernelInfo {
     std::string name, op;
-    std::vector<std::pair<std::string, std::string>> params;  ///< none: a part of the operation before it
+    std::vector<std::pair<std::string, std::string>> params;  ///< see trace::Kernel
     double flops = 0;
     double peak_flops_per_us = 0;  ///< of the units that its arithmetic uses, at the run's clock
     std::uint64_t compulsory_read_bytes = 0, compulsory_write_bytes = 0;
@@ -34,7 +34,7 @@ struct Neighbour {
 /// An operation of the run that has measurements near it. Operations alike, of all layers, are one.
 struct OperationBand {
     std::string op;    ///< with its parameters
-    double share = 0;  ///< of the run's time, with the gaps before its kernels
+    double share = 0;  ///< of the run's time
     double low_pct = 0, high_pct = 0;
     std::vector<Neighbour> neighbours;
 };
@@ -62,7 +62,7 @@ struct Power {
 struct Layers {
     std::int64_t all = 0, simulated = 0;  ///< 0: no model
     std::size_t steady_begin = 0, steady_end = 0;
-    double steady_times = 1;
+    double steady_times = 1;  ///< a whole number
 
     /// How often a kernel of the trace counts.
     [[nodiscard]] double times(std::size_t kernel) const {
@@ -77,6 +77,7 @@ struct RunDescription {
     std::vector<KernelInfo> kernels;                            ///< of the whole trace
     std::size_t first_counted = 0;                              ///< kernels before it only warmed up
     double sm_clock_mhz = 0;
+    double clock_ceiling_mhz = 0;  ///< the clock was sought up to this one, under the power limit; 0: it was given
     int sms = 0;
     int pseudo_channels = 0;
     double hbm_peak_gbps = 0;
@@ -95,7 +96,7 @@ struct RunDescription {
 
 struct OpResult {
     std::string name, op;
-    std::vector<std::pair<std::string, std::string>> params;  ///< none: a part of the operation before it
+    std::vector<std::pair<std::string, std::string>> params;  ///< see trace::Kernel
     std::string bound;  ///< hbm l2 crossbar smem tensor vector sfu, or latency or launch: see bound_of
     double start_us = 0, time_us = 0, gap_us = 0;
     double flops = 0, tflops = 0;
@@ -131,6 +132,9 @@ struct RunResult {
 
 /// The kernel with the most FLOPs, whose schedule stands for the run's: for a single op, its own. Null: no kernel.
 const KernelInfo* main_kernel(const RunDescription& run);
+
+/// Bytes that the counted kernels must move, each kernel as often as it stands for.
+double compulsory_bytes(const RunDescription& run);
 
 /// Throws ModelError when a law is broken: a result beats its roofline, or the waterfall does not add up.
 RunResult analyse(const RunDescription& run, const Observations& seen);

@@ -195,8 +195,8 @@ struct WorkGrid {
 struct Kernel {
     std::string name;  ///< e.g. layers.0.q_proj
     std::string op;    ///< operation name of the contract
-    /// Of the operation, by the contract's names, that begins with this kernel; none: a part of the one before, such as
-    /// the fold of a split product.
+    /// Of the operation, by the contract's names, that this kernel is or begins. None: it is no operation by itself,
+    /// such as the fold of a split product, or one that no model has.
     std::vector<std::pair<std::string, std::string>> params;
     WorkGrid work;
     std::int64_t ctas = 1;       ///< grid size in CTAs, a multiple of the cluster

@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
-#include <tuple>
 
 #include "base/json_reader.h"
 #include "validate/express.h"
@@ -28,8 +27,11 @@ std::map<std::string, std::string> canonical(const std::string& op, std::map<std
         params["reads"] = op == "write" ? "0" : "1";
         params["writes"] = op == "read" ? "0" : "1";
     }
-    // Weights are of the product's own type unless it says otherwise.
-    if (op == "gemm" && params.contains("dtype")) params.try_emplace("weights_dtype", params["dtype"]);
+    // Weights are of the product's own type, and its input comes in that type, unless it says otherwise.
+    if (op == "gemm" && params.contains("dtype")) {
+        params.try_emplace("weights_dtype", params["dtype"]);
+        params.try_emplace("quantize", "none");
+    }
     return params;
 }
 
@@ -130,30 +132,29 @@ std::vector<Neighbour> neighbours_of(const std::vector<BandRecord>& records, con
 
 result::ComposedBand compose(const std::vector<BandRecord>& records, const std::vector<TimedOp>& operations,
                              const std::string& device) {
-    result::ComposedBand band;
-    std::map<std::string, result::OperationBand> by_text;
+    struct Alike {
+        const workload::OpSpec* op;
+        double us = 0;
+    };
+    std::map<std::string, Alike> by_text;
     double total_us = 0;
     for (const auto& [op, us] : operations) {
+        by_text.try_emplace(workload::text_of(op), Alike{&op}).first->second.us += us;
         total_us += us;
-        const auto [place, first] = by_text.try_emplace(workload::text_of(op));
-        result::OperationBand& one = place->second;
-        one.share += us;  // microseconds until all are known
-        if (!first) continue;
-        one.op = place->first;
-        one.neighbours = neighbours_of(records, op, device);
-        if (!one.neighbours.empty()) std::tie(one.low_pct, one.high_pct) = result::range_of(one.neighbours);
     }
+    result::ComposedBand band;
     // An error is of the measured time, which each neighbour puts elsewhere.
     double covered_us = 0, longest_us = 0, shortest_us = 0;
-    for (auto& [text, one] : by_text) {
-        if (one.neighbours.empty()) continue;
-        covered_us += one.share;
-        longest_us += one.share / (1 + one.low_pct / 100);
-        shortest_us += one.share / (1 + one.high_pct / 100);
-        one.share /= total_us;
-        band.operations.push_back(std::move(one));
+    for (const auto& [text, alike] : by_text) {
+        const auto near = neighbours_of(records, *alike.op, device);
+        if (near.empty()) continue;
+        const auto [low, high] = result::range_of(near);
+        covered_us += alike.us;
+        longest_us += alike.us / (1 + low / 100);
+        shortest_us += alike.us / (1 + high / 100);
+        band.operations.push_back({text, alike.us / total_us, low, high, near});
     }
-    if (band.operations.empty()) return band;
+    if (covered_us <= 0) return {};
     band.covered = covered_us / total_us;
     band.low_pct = 100 * (covered_us / longest_us - 1);
     band.high_pct = 100 * (covered_us / shortest_us - 1);

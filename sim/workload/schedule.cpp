@@ -22,8 +22,8 @@ constexpr int kSplitRows = 16;
 constexpr std::int64_t kLeastSplitBytes = 512;    // of a weight row that a split leaves: four of its stages
 constexpr std::int64_t kSkinnyPieceBytes = 2048;  // of a weight row: one granule of the L2's address interleave
 constexpr std::int64_t kSkinnyRingBytes = 192 << 10;
-constexpr std::int64_t kWideRingBytes = 216 << 10;  // three stages of 1 KiB of 64 weight rows and 8 of activations
-constexpr int kSkinnyStages = 3;                    // at least
+constexpr int kSkinnyStages = 3;  // at least
+constexpr int kWideRows = 8;      // of activations: beyond, three stages of 1 KiB do not fit
 constexpr int kLeastWideSteps = 4;
 constexpr std::int64_t kEpilogueBytes = 16 << 10;  // the epilogue's staging tile, as in CUTLASS's TMA-store epilogues
 constexpr std::int64_t kSkinnyEpilogueBytes = 1024;
@@ -153,14 +153,22 @@ int skinny_k(const GemmShape& s, int padded, int rows) {
     return static_cast<int>(std::min(whole, k));
 }
 
-/// Twice the k of `tile` where it changes nothing but the size of the pieces: every split keeps its share, and has
-/// steps enough to hide all but the first. cuBLAS's stages are 128 bytes of a row and many are on their way together,
-/// so that memory sees pieces as long as what is in flight; half as many requests are half the simulator's time.
-std::array<int, 3> widened(const GemmShape& s, std::array<int, 3> tile, int split) {
+/// Twice the k of `tile` for very few rows, where three such stages fit, every split keeps its share of k and has steps
+/// enough to hide all but the first. cuBLAS's stages are 128 bytes of a row and many are on their way together, so that
+/// memory sees pieces as long as what is in flight; half as many requests are half the simulator's time.
+std::array<int, 3> widened(const GemmShape& s, std::array<int, 3> tile, int split, const device::Device& d) {
     const std::array<int, 3> wide{tile[0], tile[1], 2 * tile[2]};
     const auto share = [&](const std::array<int, 3>& t) { return ceil_div(ceil_div(s.k, t[2]), split) * t[2]; };
     const bool same_work = share(wide) == share(tile) && share(wide) >= std::int64_t{kLeastWideSteps} * wide[2];
-    return same_work && stage_bytes(s, wide) * kSkinnyStages <= kWideRingBytes ? wide : tile;
+    const bool fits = stage_bytes(s, wide) * kSkinnyStages + kSkinnyEpilogueBytes <= d.sm.smem_per_cta_max_bytes;
+    return s.m <= kWideRows && same_work && fits ? wide : tile;
+}
+
+/// As many stages as the ring holds, and three where these fit in the shared memory of a CTA at all.
+int skinny_stages(std::int64_t stage_bytes, const device::Device& d) {
+    const bool three = kSkinnyStages * stage_bytes + kSkinnyEpilogueBytes <= d.sm.smem_per_cta_max_bytes;
+    return static_cast<int>(
+        std::clamp<std::int64_t>(kSkinnyRingBytes / stage_bytes, three ? kSkinnyStages : 2, kMostStages));
 }
 
 /// Cycles in which the chip streams `shares` equal parts of the weights, dealt to SMs in rounds: at the memory's rate
@@ -210,16 +218,10 @@ GemmSchedule skinny(const GemmShape& s, const ScheduleWish& wish, const device::
     if (wish.tile) g.tile = {padded, (*wish.tile)[1], (*wish.tile)[2]};
     check_tile(s, g.tile, true);
     g.split = wish.split ? *wish.split : wish.tile ? 1 : skinny_split(s, g.tile, d);
-    std::int64_t ring = kSkinnyRingBytes;
-    if (!wish.tile && !wish.stages) {
-        const std::array<int, 3> wide = widened(s, g.tile, g.split);
-        if (wide != g.tile) ring = kWideRingBytes;
-        g.tile = wide;
-    }
+    if (!wish.tile && !wish.stages) g.tile = widened(s, g.tile, g.split, d);
     g.stage_bytes = stage_bytes(s, g.tile);
     g.epilogue_bytes = kSkinnyEpilogueBytes;
-    const auto fit = std::clamp<std::int64_t>(ring / g.stage_bytes, 2, kMostStages);
-    g.stages = wish.stages.value_or(static_cast<int>(fit));
+    g.stages = wish.stages.value_or(skinny_stages(g.stage_bytes, d));
     g.persistent = wish.persistent.value_or(true);
     return g;
 }

@@ -64,21 +64,26 @@ TEST_F(Extrapolation, OfIdenticalLayersAgreesWithTheFullSimulation) {
     EXPECT_NEAR(power["sustained_sm_clock_mhz"], full["sustained_sm_clock_mhz"], 15);
 }
 
-// A record of a served prefill is the same work as the run: of its layers, too, the last stands for the rest.
+// A record of a served prefill is the same work as the run, at the clock that the board's limit allows: of its layers,
+// too, the last stands for the rest, and its energy with it.
 TEST_F(Extrapolation, ARecordOfAPrefillIsSimulatedAsTheRunIs) {
     std::ofstream(folder_ / "record.json") << fmt::format(
         R"({{"schema": "memwall-reference/1", "records": [{{"id": "ttft", "device": "h100-sxm5", "kind": "model",
-        "op": "model_prefill", "params": {{"model": "{}", "batch": 1, "tokens": 64, "dtype": "bf16"}},
-        "metric": "time_us", "value": 1000, "sm_clock_mhz": 1980, "timing": "served"}}]}})",
+        "op": "model_prefill", "params": {{"model": "{}", "batch": 1, "tokens": 256, "dtype": "bf16"}},
+        "metric": "time_us", "value": 1000, "timing": "served"}}]}})",
         model_.string());
     const fs::path out = folder_ / "out";
-    const std::string line = fmt::format("{} correlate --reference {} --out {} > /dev/null", MEMWALL_BINARY,
-                                         (folder_ / "record.json").string(), out.string());
+    const std::string limit = " --set /power/board_limit_w=300";
+    const std::string line = fmt::format("{} correlate --reference {} --out {}{} > /dev/null", MEMWALL_BINARY,
+                                         (folder_ / "record.json").string(), out.string(), limit);
     ASSERT_EQ(std::system(line.c_str()), 0);
     const auto correlation = nlohmann::json::parse(std::ifstream(out / "correlation.json"));
     const auto& record = correlation["records"][0];
     EXPECT_EQ(record["simulated_as"]["note"], "2 of 6 layers simulated, the last for the others");
-    const auto served = run("--tokens 64");
+    const auto served = run("--tokens 256 --sm-clock sustained" + limit);
+    EXPECT_LT(served["sm_clock_mhz"], 1980);
+    EXPECT_EQ(served["power"]["ceiling_sm_clock_mhz"], 1980);
+    EXPECT_EQ(record["simulated_as"]["sm_clock_mhz"], served["sm_clock_mhz"]);
     EXPECT_NEAR(record["simulated"], served["time_us"], 0.01);
     EXPECT_NEAR(record["roofline"], served["roofline_us"]["memory"], 0.1);
 }

@@ -29,8 +29,8 @@ cli::Simulated sustained(const std::string& op, double& mhz) {
     dirs.devices = {MEMWALL_SOURCE_DIR "/configs/devices"};
     device::Device device = load("h100-sxm5");
     const auto spec = workload::parse_op(op);
-    const auto trace = cli::trace_of(spec, {}, device, dirs);
-    auto s = cli::simulate_sustained(spec, trace, device);
+    const auto work = cli::work_of(spec, {}, device, dirs);
+    auto s = cli::simulate_sustained(spec, work, device);
     mhz = device.clocks.sm_mhz;
     return s;
 }
@@ -237,13 +237,13 @@ TEST(Power, TheScheduleIsHeldWhileTheClockIsSought) {
     dirs.devices = {MEMWALL_SOURCE_DIR "/configs/devices"};
     device::Device device = load("h200-sxm");
     const auto spec = workload::parse_op("gemm m=128 n=8192 k=8192 dtype=bf16");
-    const auto trace = cli::trace_of(spec, {}, device, dirs);
-    const auto held = cli::simulate_sustained(spec, trace, device);
+    const auto work = cli::work_of(spec, {}, device, dirs);
+    const auto held = cli::simulate_sustained(spec, work, device);
     EXPECT_LT(device.clocks.sm_mhz, 1980);
-    EXPECT_EQ(held.run.kernels.front().tile, trace.kernels.front().tile);
+    EXPECT_EQ(held.run.kernels.front().tile, work.trace.kernels.front().tile);
     EXPECT_GT(held.run.power.board_w, 640);  // the limit is what holds the clock down
     device.clocks.sm_mhz = 1470;
-    EXPECT_NE(cli::trace_of(spec, {}, device, dirs).kernels.front().tile, trace.kernels.front().tile);
+    EXPECT_NE(cli::work_of(spec, {}, device, dirs).trace.kernels.front().tile, work.trace.kernels.front().tile);
 }
 
 // RRZE gpu-roofline on H200 at 1980 MHz: 572 W at 3759 GB/s with next to no arithmetic.

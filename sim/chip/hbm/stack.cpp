@@ -55,7 +55,7 @@ void HbmStack::finish_window() {
         if (due_ps_[channel] < window_end_ps_) {
             channels_[channel].advance(Ps{window_end_ps_}, done_);
             due_ps_[channel] = channels_[channel].next_due().count;
-            channel_of_done_.resize(done_.size(), static_cast<std::uint32_t>(channel));
+            channel_of_done_.resize(done_.size(), static_cast<std::uint32_t>(channel));  // of those just added
         }
         next = std::min(next, due_ps_[channel]);
     }

@@ -46,8 +46,8 @@ private:
     std::vector<PseudoChannel> channels_;
     std::vector<std::int64_t> due_ps_;  // by channel: when it next decides
     InterposerLink to_die_, to_stack_;
-    std::vector<DramCompletion> done_;  // in this window
-    std::vector<std::uint32_t> channel_of_done_;
+    std::vector<DramCompletion> done_;            // in this window
+    std::vector<std::uint32_t> channel_of_done_;  // of each of them
     std::uint64_t runs_in_ = 0, runs_out_ = 0;
 };
 

@@ -59,7 +59,7 @@ TEST(RunOptions, RefusesWhatWouldHaveNoEffect) {
 TEST(RunOptions, RefusesNumbersThatMakeNoSense) {
     EXPECT_NE(refusal(with(kOp, {"--stages", "0"})).find("--stages"), std::string::npos);
     EXPECT_NE(refusal(with(kOp, {"--stages", "two"})), "");
-    for (const char* clock : {"0", "-5", "nan", "inf", "1755MHz", "fast"})
+    for (const char* clock : {"", "0", "-5", "nan", "inf", "1755MHz", "fast"})
         EXPECT_NE(refusal(with(kOp, {"--sm-clock", clock})).find("--sm-clock"), std::string::npos) << clock;
     EXPECT_NE(refusal(with(kDecode, {"--batch", "0"})).find("--batch"), std::string::npos);
     EXPECT_NE(refusal(with(kDecode, {"--layers", "-1"})).find("--layers"), std::string::npos);
@@ -81,6 +81,14 @@ TEST(RunOptions, BecomeAnOperationAndOverrides) {
     EXPECT_EQ(options->sets, Arguments{"/clocks/sm_mhz=1755"});
     EXPECT_EQ(wish_of(*options).stages, 3);
     EXPECT_FALSE(wish_of(*options).tile.has_value());
+}
+
+TEST(RunOptions, TheSustainedClockIsNoOverride) {
+    const auto options = read_run_options(with(kOp, {"--sm-clock", "sustained"}));
+    ASSERT_TRUE(options);
+    EXPECT_TRUE(options->sustained);
+    EXPECT_TRUE(options->sets.empty());
+    EXPECT_FALSE(read_run_options(with(kOp, {"--sm-clock", "1755"}))->sustained);
 }
 
 }  // namespace

@@ -137,6 +137,7 @@ TEST(ChooseGemm, ReadsLongPiecesWhereTheWorkStaysTheSame) {
     const auto k_of = [](std::int64_t m, std::int64_t n, std::int64_t k) { return choose(m, n, k).tile[2]; };
     EXPECT_EQ(k_of(1, 4096, 4096), 512);  // two splits of 2048
     EXPECT_EQ(choose(1, 4096, 4096).split, 2);
+    EXPECT_EQ(choose(1, 4096, 4096).stages, 3);
     EXPECT_EQ(k_of(8, 22016, 4096), 512);
     EXPECT_EQ(k_of(9, 22016, 4096), 256);  // 80 KiB a stage
     EXPECT_EQ(k_of(1, 2048, 4096), 256);   // four splits of 1024: two steps are not enough to hide the first
