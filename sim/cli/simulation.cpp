@@ -106,37 +106,37 @@ trace::Trace warmed(trace::Trace trace) {
     return trace;
 }
 
-/// A prefill with more layers than `simulated`: the kernels of so many, of which the last layer's are steady.
-Work fewer_layers(const workload::Model& model, workload::Situation situation, std::int64_t layers,
-                  std::int64_t simulated, const device::Device& device) {
-    situation.layers = simulated;
-    Work work{workload::model_trace(model, situation, device), {}};
+/// The same operation of only the first `layers` layers.
+workload::OpSpec with_layers(const workload::OpSpec& op, std::int64_t layers) {
+    auto params = op.params();
+    std::erase_if(params, [](const auto& param) { return param.first == "layers"; });
+    params.emplace_back("layers", std::to_string(layers));
+    return {op.op(), params};
+}
+
+/// `trace` is of the first `simulated` of `all` layers: the kernels of the last of them are steady.
+result::Layers steady_layers(const trace::Trace& trace, std::int64_t all, std::int64_t simulated) {
     const std::string steady = fmt::format("layers.{}.", simulated - 1);
     const auto of_steady = [&](const trace::Kernel& kernel) { return kernel.name.starts_with(steady); };
-    const auto& kernels = work.trace.kernels;
-    const auto begin = std::find_if(kernels.begin(), kernels.end(), of_steady);
-    const auto end = std::find_if_not(begin, kernels.end(), of_steady);
-    work.layers = {layers, simulated, static_cast<std::size_t>(begin - kernels.begin()),
-                   static_cast<std::size_t>(end - kernels.begin()), static_cast<double>(layers - simulated + 1)};
-    return work;
+    const auto begin = std::find_if(trace.kernels.begin(), trace.kernels.end(), of_steady);
+    const auto end = std::find_if_not(begin, trace.kernels.end(), of_steady);
+    return {all, simulated, static_cast<std::size_t>(begin - trace.kernels.begin()),
+            static_cast<std::size_t>(end - trace.kernels.begin()), static_cast<double>(all - simulated + 1)};
 }
 
 }  // namespace
 
 Work work_of(const workload::OpSpec& op, const workload::ScheduleWish& wish, const device::Device& device,
              const ConfigDirs& configs, std::int64_t most_prefill_layers, bool warm) {
-    Work work;
+    std::int64_t layers = 0, simulated = 0;
     if (op.op() == "model_decode" || op.op() == "model_prefill") {
-        const workload::Model model = workload::load_model(*op.find("model"), configs.roots);
-        const workload::Situation situation = workload::situation_of(op, wish);
-        const std::int64_t layers = situation.layers > 0 ? std::min(situation.layers, model.layers) : model.layers;
-        if (situation.prefill && layers > most_prefill_layers) {
-            work = fewer_layers(model, situation, layers, most_prefill_layers, device);
-        } else {
-            work.layers.all = work.layers.simulated = layers;
-        }
+        const std::int64_t whole = workload::load_model(*op.find("model"), configs.roots).layers;
+        layers = simulated = std::min(whole, op.number("layers", whole));
+        if (op.op() == "model_prefill") simulated = std::min(layers, most_prefill_layers);
     }
-    if (work.trace.kernels.empty()) work.trace = workload::build_trace(op, wish, device, configs.roots);
+    Work work{workload::build_trace(simulated < layers ? with_layers(op, simulated) : op, wish, device, configs.roots),
+              {layers, layers}};
+    if (simulated < layers) work.layers = steady_layers(work.trace, layers, simulated);
     if (!warm) return work;
     const std::size_t before = work.trace.kernels.size();
     work.trace = warmed(std::move(work.trace));
