@@ -144,6 +144,22 @@ TEST(Cli, KeepsUnderThePowerLimitWhereAsked) {
     EXPECT_GT(held["power"]["board_w"], 380);
 }
 
+// What a board draws over idle is the work's: the same bytes and FLOPs cost the same however their kernels are
+// launched, also where a dependent launch waits beside the kernel before it.
+TEST(Cli, TheEnergyOfAStepIsThatOfItsWork) {
+    const auto joules = [](const std::string& runtime) {
+        const auto json = nlohmann::json::parse(memwall("run --device h100-sxm5 --model llama-2-7b --phase decode "
+                                                        "--context 128 --layers 2 --json - --runtime " +
+                                                        runtime)
+                                                    .out);
+        const auto& power = json["power"];
+        return (power["board_w"].get<double>() - power["by_part_w"]["idle"].get<double>()) *
+               json["time_us"].get<double>() * 1e-6;
+    };
+    const double graph = joules("graph");
+    EXPECT_NEAR(joules("pdl"), graph, 0.003 * graph);
+}
+
 // No whole run was measured near this one, but its operations were. Kernels that wait beside the one before count once:
 // the shares are of the run's time. A fold belongs to its product.
 TEST(Cli, AModelsErrorBandIsThatOfItsOperations) {
