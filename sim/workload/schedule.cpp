@@ -23,7 +23,7 @@ constexpr std::int64_t kLeastSplitBytes = 512;    // of a weight row that a spli
 constexpr std::int64_t kSkinnyPieceBytes = 2048;  // of a weight row: one granule of the L2's address interleave
 constexpr std::int64_t kSkinnyRingBytes = 192 << 10;
 constexpr int kSkinnyStages = 3;  // at least
-constexpr int kWideRows = 8;      // of activations: beyond, three stages of 1 KiB do not fit
+constexpr int kWideRows = 8;      // of activations: of more, three stages of 1 KiB do not fit at 16 bits
 constexpr int kLeastWideSteps = 4;
 constexpr std::int64_t kEpilogueBytes = 16 << 10;  // the epilogue's staging tile, as in CUTLASS's TMA-store epilogues
 constexpr std::int64_t kSkinnyEpilogueBytes = 1024;
@@ -155,7 +155,7 @@ int skinny_k(const GemmShape& s, int padded, int rows) {
 
 /// Twice the k of `tile` for very few rows, where three such stages fit, every split keeps its share of k and has steps
 /// enough to hide all but the first. cuBLAS's stages are 128 bytes of a row and many are on their way together, so that
-/// memory sees pieces as long as what is in flight; half as many requests are half the simulator's time.
+/// memory sees pieces as long as what is in flight; a third fewer events save the simulator nearly half its time.
 std::array<int, 3> widened(const GemmShape& s, std::array<int, 3> tile, int split, const device::Device& d) {
     const std::array<int, 3> wide{tile[0], tile[1], 2 * tile[2]};
     const auto share = [&](const std::array<int, 3>& t) { return ceil_div(ceil_div(s.k, t[2]), split) * t[2]; };

@@ -131,8 +131,8 @@ TEST(ChooseGemm, EverySmHasEnoughOnItsWay) {
     }
 }
 
-// Pieces of 1 KiB of a weight row cost the simulator half of what 512 bytes do. They are taken only where every split
-// keeps its share of k, and where three stages fit.
+// Pieces of 1 KiB of a weight row cost the simulator less than those of 512 bytes. They are taken only where every
+// split keeps its share of k, and where three stages fit.
 TEST(ChooseGemm, ReadsLongPiecesWhereTheWorkStaysTheSame) {
     const auto k_of = [](std::int64_t m, std::int64_t n, std::int64_t k) { return choose(m, n, k).tile[2]; };
     EXPECT_EQ(k_of(1, 4096, 4096), 512);  // two splits of 2048
