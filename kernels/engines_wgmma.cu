@@ -114,6 +114,7 @@ __global__ void __launch_bounds__(128)
     if (threadIdx.x == 0) {
         barrier_init(&landed, 1);
         fence_barrier_init();
+        fence_async_proxy();  // no barrier between here and the copies, which count on it
         barrier_arrive_expect(&landed, 8192 + kBytesB);
         tma_load_2d(tile, &a, &landed, 0, 0);
         for (int column = 0; column < kColumnsB; ++column) {

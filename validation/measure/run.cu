@@ -66,10 +66,11 @@ Outcome run_case(const Case& c, Bench& bench) {
     throw std::logic_error("a family without a runner");
 }
 
-/// Ends the process when a case takes too long: a kernel that waits for ever cannot be stopped otherwise.
+/// Ends the process when a case takes too long: a kernel that waits for ever cannot be stopped otherwise. `status`: the
+/// exit status then.
 class Watchdog {
 public:
-    Watchdog() : thread_([this] { watch(); }) {}
+    explicit Watchdog(int status = kRestart) : status_(status), thread_([this] { watch(); }) {}
     ~Watchdog() {
         {
             const std::lock_guard lock(mutex_);
@@ -85,8 +86,9 @@ private:
         if (changed_.wait_for(lock, kLongestCase, [this] { return over_; })) return;
         std::fprintf(stderr, "\nmemwall-measure: the case did not end within %d s\n",
                      static_cast<int>(kLongestCase.count()));
-        _exit(kRestart);
+        _exit(status_);
     }
+    const int status_;
     std::mutex mutex_;
     std::condition_variable changed_;
     bool over_ = false;
@@ -185,7 +187,10 @@ int work(const Arguments& arguments) {
         status = run_cases(cases, bench, results, setting);
         if (status == kRestart) return status;
     }
-    if (!arguments.record_tiles.empty()) record_tiles(arguments.record_tiles, setting, bench);
+    if (!arguments.record_tiles.empty()) {
+        const Watchdog watchdog(1);  // started again, it would hang again
+        record_tiles(arguments.record_tiles, setting, bench);
+    }
     return status;
 }
 

@@ -166,7 +166,10 @@ Outcome measure_decode(const Case& c, Bench& bench) {
     if (page > 0) {
         const std::vector<int> host = page_table(s.batch, pages, bench);
         table = DeviceBuffer(host.size() * sizeof(int));
-        kernels::check(cudaMemcpy(table.as(), host.data(), table.bytes(), cudaMemcpyHostToDevice), "cudaMemcpy");
+        // On the bench's stream: it waits for no copy of the default stream.
+        kernels::check(cudaMemcpyAsync(table.as(), host.data(), table.bytes(), cudaMemcpyHostToDevice, bench.stream()),
+                       "cudaMemcpyAsync");
+        bench.synchronize();
     }
     const Json& tile = c.schedule.at("tile");
     const kernels::DecodeSchedule schedule{.tile = tile[1],

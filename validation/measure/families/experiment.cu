@@ -80,9 +80,10 @@ Outcome half_link(const Case& c, Bench& bench) {
     };
     Outcome outcome;
     std::size_t blocks_read = 0;
+    // Fresh memory for each sample, the one before still held: neither half has a line of it.
+    std::vector<DeviceBuffer> memory;
     for (int sample = 0; sample < kSamples; ++sample) {
-        const DeviceBuffer memory(kBytes + (4 << 20));  // fresh: neither half has a line of it
-        char* region = page_aligned(memory);
+        char* region = page_aligned(memory.emplace_back(kBytes + (4 << 20)));
         const auto is_near = kernels::near_blocks(0, reinterpret_cast<std::uint32_t*>(region),
                                                   kBytes / kernels::kHomeBlockBytes, bench.stream());
         std::vector<int> blocks;

@@ -1,6 +1,7 @@
 // Latency: one chain or many, cycles of a hop from the SM's own clock.
 
 #include <algorithm>
+#include <list>
 #include <numeric>
 
 #include "bench.h"
@@ -117,11 +118,21 @@ Outcome run_chain(const Case& c, Bench& bench, ChasePath path, const Chain& chai
     ChaseArguments args{chain.first(), chain.entries(), chain.stride(), 0, 0};
     args.only_sm = sm;
     args.box_bytes = static_cast<std::uint32_t>(c.params.value("box_bytes", 16));
-    // The first launch also warms what fits a cache, by a lap. Each launch goes on where the last one ended: lines that
-    // are not to be found in a cache are not touched again before the chain has come round.
+    // The first launch also warms what fits L2, or nearly, by a lap; what a lap brings there is a line of each entry,
+    // or its box. Where that is far more, linking has left the last lines in L2, and they are driven out. Each launch
+    // goes on where the last one ended: lines that are not to be found in a cache are not touched again before the
+    // chain has come round. L1 is emptied between launches, and warmed in each.
     const std::uint64_t lap = chain.entries() / static_cast<std::uint64_t>(chains) + 1;
-    const bool fits = c.number("bytes") <= static_cast<std::int64_t>(bench.facts().l2_bytes);
-    args.warm_hops = fits ? lap : std::min<std::uint64_t>(lap, 200);
+    const std::uint64_t entry_bytes = std::min(chain.stride(), std::max(128U, args.box_bytes));
+    const std::uint64_t driven_out = 4 * static_cast<std::uint64_t>(bench.facts().l2_bytes);
+    const bool warmed = chain.entries() * entry_bytes <= driven_out;
+    args.warm_hops = warmed ? lap : std::min<std::uint64_t>(lap, 200);
+    const std::uint64_t warm_again = path == ChasePath::l1 ? lap : 0;
+    if (!warmed) {
+        const DeviceBuffer other(driven_out);
+        kernels::poison(other.as(), other.bytes(), bench.stream());
+        bench.synchronize();
+    }
     args.hops = std::min<std::uint64_t>(kMostHops / (chains > 1 ? 20 : 1), std::max<std::uint64_t>(lap, 1000));
     const DeviceBuffer results(static_cast<std::size_t>(chains) * sizeof(ChaseResult));
     kernels::check(cudaMemsetAsync(results.as(), 0, results.bytes(), bench.stream()), "cudaMemsetAsync");
@@ -135,7 +146,7 @@ Outcome run_chain(const Case& c, Bench& bench, ChasePath path, const Chain& chai
         add_sample(outcome, all, args.hops);
         if (!followers.follow(args.warm_hops + args.hops, all)) outcome.check.reason = kElsewhere;
         args.resume = true;
-        args.warm_hops = 0;
+        args.warm_hops = warm_again;
     }
     outcome.method = "clock64 around " + std::to_string(args.hops) + " dependent loads, mean over chains";
     return outcome;
@@ -166,9 +177,10 @@ Outcome run_half(const Case& c, Bench& bench) {
     outcome.details = Json::object();
     outcome.check.against = kAgainst;
     const DeviceBuffer results(sizeof(ChaseResult));
+    // Fresh memory for each sample, the one before still held: no line of it has a copy in SM 0's half.
+    std::list<Chain> chains;
     for (int sample = 0; sample < kSamples; ++sample) {
-        // Fresh memory for each sample: no line of it has a copy in SM 0's half.
-        Chain chain(static_cast<std::uint64_t>(c.number("bytes")), stride);
+        Chain& chain = chains.emplace_back(static_cast<std::uint64_t>(c.number("bytes")), stride);
         std::vector<std::uint64_t> places =
             blocks_of_half(0, near, chain.first(), static_cast<int>(chain.entries()), bench);
         // The chain starts at entry 0: it joins the cycle even when its home is the other half.
