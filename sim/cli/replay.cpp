@@ -78,8 +78,9 @@ double roofline_of(const Simulated& s, const validate::Expressed& e, const valid
 std::string schedule_of(const result::RunDescription& run) {
     const result::KernelInfo* main = result::main_kernel(run);
     if (main == nullptr || main->stages == 0) return "";
-    return fmt::format("{}x{}x{}, {} stages, split {}, {} CTAs", main->tile[0], main->tile[1], main->tile[2],
-                       main->stages, main->split, main->ctas);
+    const std::string split = main->stream_k ? "stream-k" : fmt::format("split {}", main->split);
+    return fmt::format("{}x{}x{}, {} stages, {}, {} CTAs", main->tile[0], main->tile[1], main->tile[2], main->stages,
+                       split, main->ctas);
 }
 
 /// What binds the operation that takes longest.

@@ -33,6 +33,7 @@ result::KernelInfo kernel_info(const trace::Kernel& k, const device::Device& d) 
     info.tile = k.tile;
     info.stages = k.stages;
     info.split = k.split;
+    info.stream_k = k.work.stream_steps > 0;
     info.ctas = k.ctas;
     return info;
 }

@@ -60,6 +60,7 @@ Json op_json(const OpResult& op) {
                  {"tile", op.tile},
                  {"stages", op.stages},
                  {"split", op.split},
+                 {"stream_k", op.stream_k},
                  {"ctas", op.ctas}};
     if (!op.params.empty()) json["params"] = pairs_json(op.params);
     if (op.times > 1) json["times"] = op.times;
@@ -69,11 +70,8 @@ Json op_json(const OpResult& op) {
 Json schedule_json(const RunDescription& run) {
     const KernelInfo* main = main_kernel(run);
     if (main == nullptr || main->stages == 0) return nullptr;
-    return {{"kernel", main->name},
-            {"tile", main->tile},
-            {"stages", main->stages},
-            {"split", main->split},
-            {"ctas", main->ctas}};
+    return {{"kernel", main->name}, {"tile", main->tile},         {"stages", main->stages},
+            {"split", main->split}, {"stream_k", main->stream_k}, {"ctas", main->ctas}};
 }
 
 Json channels_json(const Observations& seen) {

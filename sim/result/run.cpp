@@ -79,6 +79,7 @@ OpResult one_op(const RunDescription& run, const KernelObservation& seen, double
     op.tile = info.tile;
     op.stages = info.stages;
     op.split = info.split;
+    op.stream_k = info.stream_k;
     op.ctas = info.ctas;
     return op;
 }

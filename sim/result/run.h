@@ -20,6 +20,7 @@ struct KernelInfo {
     std::uint64_t compulsory_read_bytes = 0, compulsory_write_bytes = 0;
     std::array<int, 3> tile{};
     int stages = 0, split = 1;
+    bool stream_k = false;
     std::int64_t ctas = 0;
     bool tensor_cores = false;
 };
@@ -105,6 +106,7 @@ struct OpResult {
     double roofline_us = 0;
     std::array<int, 3> tile{};
     int stages = 0, split = 1;
+    bool stream_k = false;
     std::int64_t ctas = 0;
     double times = 1;  ///< how often it counts (extrapolated layers)
 };

@@ -75,9 +75,32 @@ private:
     std::size_t rings_;
 };
 
-/// Coordinates at which trip counts, which are affine and clipped, can differ: both ends of every dimension.
-std::vector<std::array<std::int64_t, kWorkDims>> corners(const WorkGrid& work) {
-    std::vector<std::array<std::int64_t, kWorkDims>> found = {{}};
+/// Under Stream-K, every piece but those that are whole tiles, and one that is.
+std::vector<Vars> pieces(const Kernel& kernel) {
+    std::vector<Vars> found;
+    const std::int64_t units = kernel.ctas / kernel.work.cluster;
+    for (std::int64_t unit = 0; unit < units; ++unit) {
+        std::int64_t whole = 0;
+        for (std::int64_t i = 0; whole == 0 || i < 2; ++i) {
+            const auto piece = kernel.work.piece(unit, units, i);
+            if (!piece) break;
+            whole += piece->steps == kernel.work.stream_steps ? 1 : 0;
+            Vars& vars = found.emplace_back();
+            const auto at = kernel.work.coordinates(piece->tile, 0);
+            std::copy(at.begin(), at.end(), vars.begin());
+            vars[3] = piece->begin;
+            vars[kVarSteps] = piece->steps;
+            vars[kVarPeers] = piece->peers;
+        }
+    }
+    return found;
+}
+
+/// Variables at which trip counts, which are affine and clipped, can differ: both ends of every dimension.
+std::vector<Vars> corners(const Kernel& kernel) {
+    const WorkGrid& work = kernel.work;
+    if (work.stream_steps > 0) return pieces(kernel);
+    std::vector<Vars> found = {{}};
     for (std::size_t d = 0; d < kWorkDims; ++d) {
         const std::int64_t last = work.extent[d] - 1;
         if (last == 0) continue;
@@ -94,9 +117,7 @@ std::vector<std::array<std::int64_t, kWorkDims>> corners(const WorkGrid& work) {
 
 void check_ring_balance(const Kernel& kernel) {
     const std::size_t rings = kernel.rings.size();
-    for (const auto& corner : corners(kernel.work)) {
-        Vars vars{};
-        std::copy(corner.begin(), corner.end(), vars.begin());
+    for (const Vars& vars : corners(kernel)) {
         Counts committed(rings, 0);
         for (const Role& role : kernel.roles) {
             const Counts mine = StepCounter(role, StepKind::commit, rings).count(vars);
@@ -111,7 +132,7 @@ void check_ring_balance(const Kernel& kernel) {
                 const bool reader = std::any_of(role.steps.begin(), role.steps.end(), reads);
                 if (!reader || waited[r] == committed[r]) continue;
                 throw InputError(fmt::format("kernel {}, role {}, work item ({}, {}, {}, {})", kernel.name, role.name,
-                                             corner[0], corner[1], corner[2], corner[3]),
+                                             vars[0], vars[1], vars[2], vars[3]),
                                  fmt::format("{} waits for fills of ring '{}'", waited[r], kernel.rings[r].name),
                                  fmt::format("{}: as many as are committed", committed[r]));
             }

@@ -52,6 +52,9 @@ void check_grid(const Kernel& k) {
     const std::int64_t needed = w.cluster_items() * w.cluster;
     require(!w.dynamic || (w.persistent && !w.blocked && w.cluster == 1), where, "items taken one by one",
             "a persistent kernel without clusters or blocks");
+    require(w.stream_steps == 0 || (w.stream_steps > 0 && w.persistent && !w.dynamic && !w.blocked && w.extent[3] == 1),
+            where, fmt::format("tiles of {} streamed steps", w.stream_steps),
+            "a persistent kernel without a split, blocks or items taken one by one");
     require(w.persistent || k.ctas >= needed, where, fmt::format("{} CTAs for {} work items", k.ctas, needed),
             "a CTA for each, or a persistent kernel");
     require(!k.roles.empty(), where, "no roles", "1 or more");
@@ -152,6 +155,10 @@ private:
                 break;
             case StepKind::chase:
                 check_chase(s);
+                break;
+            case StepKind::signal:
+            case StepKind::wait_signal:
+                check_variables(s.origin[0]);
                 break;
             default:
                 break;

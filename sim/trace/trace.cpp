@@ -39,7 +39,9 @@ constexpr const char* kSteps[] = {"loop_begin",
                                   "sync_cluster",
                                   "wait_dependency",
                                   "trigger_dependents",
-                                  "chase"};
+                                  "chase",
+                                  "signal",
+                                  "wait_signal"};
 
 /// Allocations begin at 2 MiB boundaries, as the driver's do.
 constexpr std::uint64_t kPageBytes = 2ULL << 20;
@@ -145,6 +147,30 @@ std::array<std::int64_t, kWorkDims> WorkGrid::coordinates(std::int64_t index, in
     }
     at[along] = at[along] * cluster + rank;
     return at;
+}
+
+std::optional<Piece> WorkGrid::piece(std::int64_t unit, std::int64_t units, std::int64_t ordinal) const {
+    const std::int64_t tiles = cluster_items();
+    const std::int64_t over = tiles % units;
+    const std::int64_t streamed = over == 0 ? 0 : over + (tiles > units ? units : 0);
+    const std::int64_t share = streamed * stream_steps / units, more = streamed * stream_steps % units;
+    const auto begin_of = [&](std::int64_t u) { return u * share + std::min(u, more); };
+    const auto owner_of = [&](std::int64_t step) {
+        const std::int64_t of_larger = more * (share + 1);
+        return step < of_larger ? step / (share + 1) : more + (step - of_larger) / share;
+    };
+    const std::int64_t begin = begin_of(unit), end = begin_of(unit + 1);
+    const std::int64_t first_end = std::min(end, (begin / stream_steps + 1) * stream_steps);
+    const std::int64_t pieces = begin == end ? 0 : 1 + (end - first_end + stream_steps - 1) / stream_steps;
+    if (ordinal >= pieces) {
+        const std::int64_t tile = streamed + unit + (ordinal - pieces) * units;
+        return tile < tiles ? std::optional(Piece{tile, 0, stream_steps, 0}) : std::nullopt;
+    }
+    const std::int64_t from = ordinal == 0 ? begin : first_end + (ordinal - 1) * stream_steps;
+    const std::int64_t to = ordinal == 0 ? first_end : std::min(end, from + stream_steps);
+    Piece piece{from / stream_steps, from % stream_steps, to - from, 0};
+    if (piece.begin == 0) piece.peers = owner_of((piece.tile + 1) * stream_steps - 1) - unit;
+    return piece;
 }
 
 int Kernel::threads() const {

@@ -57,7 +57,9 @@ inline constexpr int kLoopDepth = 4;
 inline constexpr int kVarCta = kWorkDims + kLoopDepth;  ///< the CTA's index in the grid
 inline constexpr int kVarClusterRank = kVarCta + 1;     ///< the CTA's rank in its cluster
 inline constexpr int kVarInstance = kVarCta + 2;        ///< which instance of its role (warpgroup index)
-inline constexpr int kVars = kVarInstance + 1;
+inline constexpr int kVarSteps = kVarCta + 3;           ///< Stream-K: steps of k of the piece in progress
+inline constexpr int kVarPeers = kVarCta + 4;           ///< Stream-K: later CTAs that do the rest of its tile
+inline constexpr int kVars = kVarPeers + 1;
 
 struct Affine {
     std::int64_t constant = 0;
@@ -95,6 +97,8 @@ enum class StepKind : std::uint8_t {
     wait_dependency,     ///< griddepcontrol.wait: until the previous kernel has completed and its writes are visible
     trigger_dependents,  ///< griddepcontrol.launch_dependents: the next kernel's CTAs may be dispatched
     chase,               ///< `count` dependent accesses, see ChaseShape
+    signal,              ///< set flag `origin[0]` of the kernel, in L2: red.release.gpu after the role's stores
+    wait_signal,         ///< poll that flag with ld.acquire.gpu until it is set; one role waits for a flag
 };
 [[nodiscard]] const char* name_of(StepKind kind);
 /// Nullopt when `name` is no step.
@@ -168,6 +172,15 @@ struct Role {
     int instances = 1;  ///< e.g. two consumer warpgroups
     int warps = 4;      ///< warps of one instance
     std::vector<Step> steps;
+    int first = 0;  ///< number of the first instance, where several roles are the instances of one
+};
+
+/// Under Stream-K, the work item of a CTA: a run of steps of k of one tile.
+struct Piece {
+    std::int64_t tile;   ///< as an index of WorkGrid::coordinates
+    std::int64_t begin;  ///< first step; a piece that begins at 0 finishes its tile
+    std::int64_t steps;
+    std::int64_t peers;  ///< of a piece that begins at 0: the next units, so many, do the rest of the tile
 };
 
 /// How the work items of a kernel are dealt to its CTAs.
@@ -184,7 +197,13 @@ struct WorkGrid {
     /// Spread of one item's share: consecutive CTAs take consecutive items when false; one contiguous block each if
     /// true.
     bool blocked = false;
+    /// Stream-K (Osama et al., arXiv 2301.03598): the steps of k of a tile; 0: each item is a whole tile. A unit is a
+    /// cluster. What whole waves leave over, with one wave more where there is one, is dealt out in equal runs of
+    /// steps, which begin and end inside tiles; then come whole tiles. Dimension 3 counts steps.
+    std::int64_t stream_steps = 0;
 
+    /// Piece `ordinal` (0, 1, ...) of `unit`, one of `units`; nullopt when it has no more. Needs stream_steps.
+    [[nodiscard]] std::optional<Piece> piece(std::int64_t unit, std::int64_t units, std::int64_t ordinal) const;
     [[nodiscard]] std::int64_t items() const { return extent[0] * extent[1] * extent[2] * extent[3]; }
     /// Items as dealt to clusters: neighbours along `cluster_dim` count as one (and may reach beyond its extent).
     [[nodiscard]] std::int64_t cluster_items() const;

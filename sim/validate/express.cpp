@@ -186,12 +186,16 @@ workload::ScheduleWish wish_of(const Record& r) {
             wish.panel = number(value, key);
         } else if (key == "persistent") {
             wish.persistent = value == "1" || value == "true";
+        } else if (key == "stream_k") {
+            wish.stream_k = value == "1" || value == "true";
         } else if (key == "path") {
             if (value != "tma" && value != "plain") refuse(fmt::format("schedule path \"{}\": tma or plain", value));
             wish.path = value == "tma" ? trace::LoadPath::tma : trace::LoadPath::plain;
         } else {
-            refuse(fmt::format(
-                "schedule key \"{}\" is not memwall's (tile, stages, split, cluster, panel, persistent, path)", key));
+            refuse(
+                fmt::format("schedule key \"{}\" is not memwall's (tile, stages, split, stream_k, cluster, panel, "
+                            "persistent, path)",
+                            key));
         }
     }
     return wish;

@@ -1,5 +1,7 @@
 #include "workload/gemm.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 
 #include "workload/steps.h"
@@ -11,6 +13,7 @@ namespace {
 using trace::LoadPath;
 
 constexpr int kBatch = 0, kM = 1, kN = 2, kSplit = 3;  // the work item's dimensions
+constexpr int kStep = kSplit;                          // under Stream-K: the first step of k
 
 /// Registers of a consumer thread beside its accumulators: addresses, descriptors, the epilogue.
 constexpr int kOtherRegisters = 24;
@@ -52,6 +55,10 @@ trace::Kernel describe(const GemmShape& s, const GemmSchedule& g, const std::str
     const std::int64_t clusters = k.work.cluster_items();
     const std::int64_t resident = resident_ctas(device, g.cluster) / g.cluster;
     k.ctas = (g.persistent ? std::min(clusters, resident) : clusters) * g.cluster;
+    if (g.stream_k) {
+        k.work.stream_steps = ceil_div(s.k, g.tile[2]);
+        k.ctas = stream_k_units(s, g, device) * g.cluster;
+    }
     k.smem_bytes = g.smem_bytes();
     k.flops = 2.0 * static_cast<double>(s.m * s.n) * static_cast<double>(s.k * s.batch);
     k.math_dtype = s.dtype;
@@ -67,20 +74,22 @@ trace::Kernel describe(const GemmShape& s, const GemmSchedule& g, const std::str
     return k;
 }
 
-/// Steps of k of one split, and the bound that the last one meets.
+/// Steps of k of one work item: a split's, which the last one may have fewer of, or a piece's under Stream-K.
 struct Span {
     std::int64_t steps;  // of k in all
     std::int64_t share;  // of one split
+    bool streamed;
 
     Span(const GemmShape& s, const GemmSchedule& g)
-        : steps(ceil_div(s.k, g.tile[2])), share(ceil_div(steps, g.split)) {}
-    /// Turns of a loop over the split's steps, `less` fewer than all.
+        : steps(ceil_div(s.k, g.tile[2])), share(ceil_div(steps, g.split)), streamed(g.stream_k) {}
+    /// Turns of a loop over the item's steps, `less` fewer than all.
     [[nodiscard]] Step loop_over(std::int64_t less = 0) const {
+        if (streamed) return loop(Affine::var(trace::kVarSteps) + -less);
         return loop(share - less, Affine(steps - less) + item(kSplit, -share));
     }
-    /// First k element of turn `depth` of a split.
+    /// First k element of turn `depth` of an item.
     [[nodiscard]] Affine origin(int depth, int tile_k) const {
-        return turn(depth, tile_k) + item(kSplit, share * tile_k);
+        return turn(depth, tile_k) + (streamed ? item(kStep, tile_k) : item(kSplit, share * tile_k));
     }
 };
 
@@ -102,6 +111,40 @@ Region share_of_group(const GemmSchedule& g) {
     const Affine row = item(kM, g.tile[0]), col = item(kN, g.tile[1]);
     if (g.swapped) return {row, col + instance(g.group_rows()), g.tile[0], g.group_rows()};
     return {row + instance(g.group_rows()), col, g.group_rows(), g.tile[1]};
+}
+
+/// What a consumer does when its sums of the item are complete: its results go where they belong after `epilogue`.
+///
+/// Under Stream-K the CTA that began a tile, at step 0, finishes it: it adds the partial sums of the CTAs that have
+/// done the rest, which these left in a workspace, a tile for each CTA, and said so by a flag. As a CTA's first piece
+/// is the rest of a tile that another began with its last, the flag is usually set when it is looked at.
+void append_finish(std::vector<Step>& steps, const GemmShape& s, const GemmTensors& t, const GemmSchedule& g,
+                   const Region& to, const Step& epilogue, LoadPath path, int ring) {
+    if (!g.stream_k) {
+        append(steps, {epilogue, put(s, t, g, to, path)});
+        return;
+    }
+    // Of the workspace's tile, what this consumer has.
+    const Affine row = g.swapped || g.skinny ? 0 : instance(g.group_rows());
+    const Affine col = g.swapped ? instance(g.group_rows()) : 0;
+    const auto partial = [&](StepKind kind, int into, const Affine& owner) {
+        return move(kind, into, t.partials, {owner, row, col}, {1, to.rows, to.cols}, LoadPath::plain);
+    };
+    const int groups = g.skinny ? 1 : g.groups();
+    const auto flag_of = [&](const Affine& owner) { return owner * groups + instance(); };
+    const Affine peer = cta() + turn(1, g.cluster) + g.cluster;
+    const double outputs = static_cast<double>(to.rows * to.cols);
+    append(steps, {loop(1, item(kStep)), partial(StepKind::store, -1, cta()), simple(StepKind::wait_stores),
+                   flag(StepKind::signal, flag_of(cta())), end_loop()});
+    append(steps, {loop(1, item(kStep, -1) + 1), loop(Affine::var(trace::kVarPeers)),
+                   flag(StepKind::wait_signal, flag_of(peer)), acquire(ring), partial(StepKind::load, ring, peer),
+                   commit(ring), wait_full(ring), vector({outputs, 0, 0, 0}), release(ring), end_loop(), epilogue,
+                   put(s, t, g, to, path), end_loop()});
+}
+
+/// Registers through which a consumer takes another CTA's partial sums.
+trace::Ring sums_ring(const std::string& name, std::int64_t outputs) {
+    return {name, 1, outputs * 4, 1, true};
 }
 
 /// CUTLASS's warp-specialised cooperative kernel: one producer warp, consumer warpgroups that share the tile's rows
@@ -141,9 +184,16 @@ void append_large(trace::Trace& trace, const GemmShape& s, const GemmTensors& t,
         for (const Step& step : {wait_mma(1), release(0), end_loop(), wait_mma(0), release(0)}) steps.push_back(step);
     }
     const double outputs = static_cast<double>(rows) * g.mma_columns();
-    steps.push_back(vector({outputs, 0, outputs * trace::bits_of(s.out_dtype) / 8, 64}));
-    steps.push_back(put(s, t, g, share_of_group(g), g.path));
-    k.roles = {producer, {"consumer", g.groups(), 4, steps}};
+    const Step epilogue = vector({outputs, 0, outputs * trace::bits_of(s.out_dtype) / 8, 64});
+    k.roles = {producer};
+    // Under Stream-K each consumer has a ring of its own, for the sums of others.
+    const int alike = g.stream_k ? 1 : g.groups();
+    for (int first = 0; first < g.groups(); first += alike) {
+        std::vector<Step> whole = steps;
+        append_finish(whole, s, t, g, share_of_group(g), epilogue, g.path, static_cast<int>(k.rings.size()));
+        if (g.stream_k) k.rings.push_back(sums_ring(fmt::format("sums {}", first), rows * g.mma_columns()));
+        k.roles.push_back({"consumer", alike, 4, std::move(whole), first});
+    }
     trace.kernels.push_back(std::move(k));
 }
 
@@ -191,8 +241,9 @@ void append_skinny(trace::Trace& trace, const GemmShape& s, const GemmTensors& t
     for (const Step& step : {release(0), release(1), end_loop()}) steps.push_back(step);
     // Partial sums of the lanes are folded by shuffles, then written.
     const double outputs = static_cast<double>(s.m) * g.tile[1];
-    steps.push_back(vector({outputs * 5, 0, outputs * 4, 150}));
-    steps.push_back(put(s, t, g, {0, item(kN, g.tile[1]), s.m, g.tile[1]}, LoadPath::plain));
+    append_finish(steps, s, t, g, {0, item(kN, g.tile[1]), s.m, g.tile[1]}, vector({outputs * 5, 0, outputs * 4, 150}),
+                  LoadPath::plain, static_cast<int>(k.rings.size()));
+    if (g.stream_k) k.rings.push_back(sums_ring("sums", s.m * g.tile[1]));
     k.roles = {weights, activations, {"consumer", 1, 8, steps}};
     trace.kernels.push_back(std::move(k));
 }
@@ -226,7 +277,23 @@ void append_fold(trace::Trace& trace, const GemmShape& s, int partials, int c, i
     trace.kernels.push_back(std::move(k));
 }
 
+/// Where partial sums are left: a matrix of C's shape for each split, or a tile for each CTA of Stream-K.
+struct Slabs {
+    std::int64_t count = 0, rows = 0, cols = 0;
+    [[nodiscard]] std::int64_t elements() const { return count * rows * cols; }
+};
+
+Slabs slabs_of(const GemmShape& s, const GemmSchedule& g, const device::Device& device) {
+    if (g.stream_k) return {stream_k_units(s, g, device) * g.cluster, g.tile[0], g.tile[1]};
+    if (g.split > 1) return {g.split * s.batch, s.m, s.n};
+    return {};
+}
+
 }  // namespace
+
+std::int64_t gemm_workspace(const GemmShape& shape, const GemmSchedule& schedule, const device::Device& device) {
+    return slabs_of(shape, schedule, device).elements();
+}
 
 GemmTensors add_gemm_tensors(trace::Trace& trace, const GemmShape& s, const std::string& name) {
     return {trace.add_tensor(name + ".a", s.dtype, matrix(s, s.m, s.k)),
@@ -237,16 +304,15 @@ GemmTensors add_gemm_tensors(trace::Trace& trace, const GemmShape& s, const std:
 void append_gemm(trace::Trace& trace, const GemmShape& shape, const GemmTensors& tensors, const GemmSchedule& schedule,
                  const std::string& name, const device::Device& device) {
     GemmTensors used = tensors;
-    const std::int64_t outputs = shape.batch * shape.m * shape.n;
-    if (schedule.split > 1) {
+    if (const Slabs slabs = slabs_of(shape, schedule, device); slabs.count > 0) {
         if (used.partials < 0) {
-            used.partials = trace.add_tensor(name + ".partials", trace::Dtype::fp32, {schedule.split, outputs});
+            used.partials = trace.add_tensor(name + ".partials", trace::Dtype::fp32, {slabs.elements()});
         }
-        trace::Tensor slabs = trace.tensors[static_cast<std::size_t>(used.partials)];
-        slabs.rank = 3;
-        slabs.shape = {schedule.split * shape.batch, shape.m, shape.n};
-        slabs.stride_bytes = {4 * shape.m * shape.n, 4 * shape.n, 4};
-        used.partials = trace.add_view(slabs);
+        trace::Tensor view = trace.tensors[static_cast<std::size_t>(used.partials)];
+        view.rank = 3;
+        view.shape = {slabs.count, slabs.rows, slabs.cols};
+        view.stride_bytes = {4 * slabs.rows * slabs.cols, 4 * slabs.cols, 4};
+        used.partials = trace.add_view(view);
     }
     trace::Kernel kernel = describe(shape, schedule, name, device);
     if (schedule.skinny) {
@@ -255,6 +321,7 @@ void append_gemm(trace::Trace& trace, const GemmShape& shape, const GemmTensors&
         append_large(trace, shape, used, schedule, std::move(kernel));
     }
     if (schedule.split > 1) {
+        const std::int64_t outputs = shape.batch * shape.m * shape.n;
         append_fold(trace, shape, as_matrix(trace, used.partials, schedule.split, outputs), used.c, schedule.split,
                     name);
     }

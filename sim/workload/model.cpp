@@ -98,23 +98,18 @@ private:
             input = trace_.add_view(matrix);
         }
         const GemmSchedule schedule = choose_gemm(shape, s_.wish, device_);
-        append_gemm(trace_, shape, {input, weights, output, partials(schedule.split, rows * out)}, schedule, name,
-                    device_);
+        append_gemm(trace_, shape, {input, weights, output, workspace(gemm_workspace(shape, schedule, device_))},
+                    schedule, name, device_);
     }
 
-    /// Split products leave their partial sums in one workspace, as a library's handle has it; each sees it in its own
-    /// shape. It grows with the largest.
-    int partials(std::int64_t split, std::int64_t outputs) {
-        if (split == 1) return -1;
-        if (split * outputs > workspace_elements_) {
-            workspace_elements_ = split * outputs;
-            workspace_ = trace_.add_tensor("workspace", trace::Dtype::fp32, {workspace_elements_});
+    /// Products leave their partial sums in one workspace, as a library's handle has it. It grows with the largest.
+    int workspace(std::int64_t elements) {
+        if (elements == 0) return -1;
+        if (elements > workspace_elements_) {
+            workspace_elements_ = elements;
+            workspace_ = trace_.add_tensor("workspace", trace::Dtype::fp32, {elements});
         }
-        trace::Tensor view = trace_.tensors[static_cast<std::size_t>(workspace_)];
-        view.rank = 2;
-        view.shape = {split, outputs};
-        view.stride_bytes = {4 * outputs, 4};
-        return trace_.add_view(view);
+        return workspace_;
     }
 
     void add_layer(std::int64_t layer) {

@@ -23,8 +23,8 @@ const std::vector<OpEntry>& table() {
     static const std::vector<OpEntry> entries = {
         {"gemm",
          {"m", "n", "k", "dtype"},
-         {"out_dtype", "weights_dtype", "batch", "tile", "stages", "split", "cluster", "persistent", "panel", "path",
-          "quantize", "runtime"}},
+         {"out_dtype", "weights_dtype", "batch", "tile", "stages", "split", "stream_k", "cluster", "persistent",
+          "panel", "path", "quantize", "runtime"}},
         {"attention_prefill",
          {"batch", "heads", "kv_heads", "q", "kv", "head_dim", "causal", "dtype"},
          {"page", "kv_layout", "path", "tile", "stages", "flash"}},

@@ -29,6 +29,7 @@ constexpr std::int64_t kEpilogueBytes = 16 << 10;  // the epilogue's staging til
 constexpr std::int64_t kSkinnyEpilogueBytes = 1024;
 constexpr int kMostStages = 16;  // of cuBLAS kernels for few rows: "64x8_64x16" says 16 stages of 64 elements
 constexpr int kPanel = 16;       // m tiles: 16 x 8 tiles of 128x256 are one wave whose A and B are equally large
+constexpr std::int64_t kLeastStreamed = 8 * 64;  // of k for a unit: CUTLASS's min_iters_per_sk_unit_ in steps of 64
 constexpr double kSmallerTileEarns = 0.95;
 constexpr int kMostSwappedWaves = 8;     // beyond, what the last one leaves idle is less than such tiles' reads cost
 constexpr int kMostOutputs = 320 * 128;  // of a tile: cuBLAS's largest, "nvjet_tst_320x128_64x3_1x2_h_bz_coopB_TNT"
@@ -105,6 +106,11 @@ void check_wish(const ScheduleWish& wish) {
         }
     };
     positive("split", wish.split, 1 << 16);
+    if (wish.stream_k.value_or(false) && wish.split.value_or(1) > 1)
+        throw InputError("gemm schedule, split", std::to_string(*wish.split),
+                         "1 with stream_k, which cuts k by itself");
+    if (wish.stream_k.value_or(false) && !wish.persistent.value_or(true))
+        throw InputError("gemm schedule, persistent", "false", "true with stream_k, whose CTAs wait for one another");
     positive("panel", wish.panel, 1 << 16);
     if (wish.cluster && *wish.cluster != 1 && *wish.cluster != 2 && *wish.cluster != 4 && *wish.cluster != 8) {
         throw InputError("gemm schedule, cluster", std::to_string(*wish.cluster), "1, 2, 4 or 8 CTAs along m");
@@ -217,7 +223,8 @@ GemmSchedule skinny(const GemmShape& s, const ScheduleWish& wish, const device::
     g.tile = {padded, kSkinnyTileRows, skinny_k(s, padded, kSkinnyTileRows)};
     if (wish.tile) g.tile = {padded, (*wish.tile)[1], (*wish.tile)[2]};
     check_tile(s, g.tile, true);
-    g.split = wish.split ? *wish.split : wish.tile ? 1 : skinny_split(s, g.tile, d);
+    g.stream_k = wish.stream_k.value_or(false);
+    g.split = wish.split ? *wish.split : wish.tile || g.stream_k ? 1 : skinny_split(s, g.tile, d);
     if (!wish.tile && !wish.stages) g.tile = widened(s, g.tile, g.split, d);
     g.stage_bytes = stage_bytes(s, g.tile);
     g.epilogue_bytes = kSkinnyEpilogueBytes;
@@ -246,7 +253,9 @@ double large_cycles(const GemmShape& s, const GemmSchedule& g, const device::Dev
     const double load = static_cast<double>(stage_bytes(s, t)) / d.floorplan.sm_tpc.bytes_per_cycle_back;
     const std::int64_t steps = ceil_div(ceil_div(s.k, t[2]), g.split);
     const std::int64_t items = ceil_div(s.m, t[0]) * ceil_div(s.n, t[1]) * s.batch * g.split;
-    const double waves = static_cast<double>(rounds(items, resident_ctas(d, g.cluster)));
+    const std::int64_t resident = resident_ctas(d, g.cluster);
+    const double waves = g.stream_k ? static_cast<double>(items) / static_cast<double>(resident)
+                                    : static_cast<double>(rounds(items, resident));
     const double busy = waves * (static_cast<double>(steps) * std::max({tensor, port, load}) + kShown);
     // What memory binds anyway still prefers the schedule that is idler. The fold comes when memory has been read.
     return std::max(busy, hbm_cycles(s, d)) + 0.1 * busy + fold_cycles(s, g.split, d);
@@ -295,6 +304,7 @@ std::vector<int> large_splits(const GemmShape& s, const GemmSchedule& g, const S
                               const device::Device& d) {
     if (wish.split) return {*wish.split};
     std::vector<int> splits = {1};
+    if (g.stream_k) return splits;
     const std::int64_t tiles = ceil_div(s.m, g.tile[0]) * ceil_div(s.n, g.tile[1]) * s.batch;
     const std::int64_t steps = ceil_div(s.k, g.tile[2]);
     for (int split = 2; split <= 16 && tiles * split <= d.sms() && steps / split >= 8; ++split) splits.push_back(split);
@@ -309,6 +319,7 @@ GemmSchedule large(const GemmShape& s, const ScheduleWish& wish, const device::D
         GemmSchedule g{};
         g.tile = tile;
         g.swapped = is_swapped(tile);
+        g.stream_k = wish.stream_k.value_or(false);
         const bool pairs = ceil_div(s.m, tile[0]) % 2 == 0;
         // Where nothing else tells them apart, the pair that fetches its weights once.
         const std::vector<int> clusters = wish.cluster ? std::vector{*wish.cluster}
@@ -333,12 +344,20 @@ GemmSchedule large(const GemmShape& s, const ScheduleWish& wish, const device::D
     const auto fit = (d.sm.smem_per_cta_max_bytes - best.epilogue_bytes) / best.stage_bytes;
     best.stages = wish.stages.value_or(static_cast<int>(std::clamp<std::int64_t>(fit, 1, kMostStages)));
     const std::int64_t items = ceil_div(s.m, best.tile[0]) * ceil_div(s.n, best.tile[1]) * s.batch * best.split;
-    best.persistent = wish.persistent.value_or(items > resident_ctas(d, best.cluster));
+    best.persistent = best.stream_k || wish.persistent.value_or(items > resident_ctas(d, best.cluster));
     best.panel = wish.panel.value_or(kPanel);
     return best;
 }
 
 }  // namespace
+
+std::int64_t stream_k_units(const GemmShape& s, const GemmSchedule& g, const device::Device& device) {
+    const std::int64_t units = resident_ctas(device, g.cluster) / g.cluster;
+    const std::int64_t tiles = ceil_div(ceil_div(s.m, g.tile[0]), g.cluster) * ceil_div(s.n, g.tile[1]) * s.batch;
+    if (tiles >= units) return units;
+    const std::int64_t steps = tiles * ceil_div(s.k, g.tile[2]);
+    return std::clamp(steps / ceil_div(kLeastStreamed, g.tile[2]), tiles, units);
+}
 
 int resident_ctas(const device::Device& device, int cluster) {
     int ctas = 0;

@@ -15,7 +15,7 @@ namespace memwall::workload {
 struct ScheduleWish {
     std::optional<std::array<int, 3>> tile;
     std::optional<int> stages, split, cluster, panel;
-    std::optional<bool> persistent;
+    std::optional<bool> persistent, stream_k;
     std::optional<trace::LoadPath> path;
 };
 
@@ -34,9 +34,10 @@ struct GemmSchedule {
     int cluster = 1;  ///< along m: the CTAs of a cluster share the weights' tile by multicast
     int panel = 0;    ///< rasterisation: m tiles per panel
     bool persistent = true;
-    bool skinny = false;   ///< decode: the weights stream through a ring of their own
-    bool fma = false;      ///< skinny: plain FMAs; else weights on the wgmma's M side (swap-AB)
-    bool swapped = false;  ///< large: the same, tokens on the columns, of which a wgmma has any multiple of eight
+    bool stream_k = false;  ///< equal runs of steps of k for all CTAs, whatever the number of tiles
+    bool skinny = false;    ///< decode: the weights stream through a ring of their own
+    bool fma = false;       ///< skinny: plain FMAs; else weights on the wgmma's M side (swap-AB)
+    bool swapped = false;   ///< large: the same, tokens on the columns, of which a wgmma has any multiple of eight
     trace::LoadPath path = trace::LoadPath::tma;
     std::int64_t stage_bytes = 0;
     std::int64_t epilogue_bytes = 0;
@@ -63,9 +64,14 @@ struct GemmSchedule {
 ///    the schedule that CUTLASS and cuBLAS use for it on Hopper. Where tokens leave a remainder in rows of 64,
 ///    candidates with tokens on the columns, of any multiple of eight, usually win.
 ///  - persistent when there is more than one wave; rasterised in panels of 16 m tiles; as many stages as fit, up to 16.
+///  - Stream-K only where it is asked for, without a split.
 /// A wish that does not fit shared memory or the registers, or makes no sense, is refused with the arithmetic
 /// (InputError).
 GemmSchedule choose_gemm(const GemmShape& shape, const ScheduleWish& wish, const device::Device& device);
+
+/// Clusters among which Stream-K deals out a product: as many as are resident, or fewer where each would get less than
+/// a few steps of k.
+std::int64_t stream_k_units(const GemmShape& shape, const GemmSchedule& schedule, const device::Device& device);
 
 /// CTAs that are resident at a time with one per SM: whole clusters only, and a cluster lies in one GPC.
 int resident_ctas(const device::Device& device, int cluster);

@@ -75,6 +75,13 @@ inline void look_up(std::vector<Step>& steps, const Step& load) {
 
 using Origin = std::array<Affine, trace::kMaxRank>;
 
+/// Sets, or waits for, a flag of the kernel.
+inline Step flag(StepKind kind, Affine number) {
+    Step step = simple(kind);
+    step.origin[0] = number;
+    return step;
+}
+
 /// load, store or reduce of a box.
 inline Step move(StepKind kind, int ring, int tensor, Origin origin, trace::Extents box, trace::LoadPath path) {
     Step step = simple(kind, ring);
@@ -91,6 +98,9 @@ inline Affine item(int dim, std::int64_t factor = 1) {
 }
 inline Affine turn(int depth, std::int64_t factor = 1) {
     return Affine::var(trace::kWorkDims + depth, factor);
+}
+inline Affine cta(std::int64_t factor = 1) {
+    return Affine::var(trace::kVarCta, factor);
 }
 inline Affine instance(std::int64_t factor = 1) {
     return Affine::var(trace::kVarInstance, factor);

@@ -113,6 +113,7 @@ ScheduleWish merge_wish(const OpSpec& op, ScheduleWish wish) {
         wish.path = op.word("path", "tma", {"tma", "plain"}) == "tma" ? trace::LoadPath::tma : trace::LoadPath::plain;
     }
     if (op.has("persistent") && !wish.persistent) wish.persistent = op.flag("persistent", true);
+    if (op.has("stream_k") && !wish.stream_k) wish.stream_k = op.flag("stream_k", false);
     return wish;
 }
 

@@ -265,6 +265,30 @@ TEST(Gemm, LargeTilesBeatSmallOnesByTheTrafficTheySave) {
     EXPECT_GT(small.result.time_us, large.result.time_us * 1.3);
 }
 
+// 144 tiles for 132 SMs: two waves, of which the second is a twelfth full. Stream-K deals out the steps of k evenly,
+// which leaves 12/11 of a wave, and what it pays for that: partial sums, and operands that neighbours no longer ask for
+// together.
+TEST(Gemm, StreamKSavesTheTailOfAWaveThatIsNearlyEmpty) {
+    const std::string product = "gemm m=1536 n=3072 k=4096 dtype=bf16 tile=128x256x64 cluster=2";
+    const auto waves = simulate(product), streamed = simulate(product + " stream_k=true");
+    EXPECT_LT(streamed.result.time_us, 0.8 * waves.result.time_us);
+    EXPECT_GT(streamed.result.time_us, 12.0 / 22 * waves.result.time_us);
+    EXPECT_EQ(streamed.result.flops, waves.result.flops);
+    EXPECT_NEAR(streamed.result.counters.tensor_busy_ps, waves.result.counters.tensor_busy_ps,
+                0.02 * waves.result.counters.tensor_busy_ps);
+    // Each of the clusters but those that begin where a tile does leaves one tile of fp32 in L2 and one reads it.
+    const double partial = static_cast<double>(streamed.result.counters.sm_read_bytes) -
+                           static_cast<double>(waves.result.counters.sm_read_bytes);
+    EXPECT_LE(partial, 132.0 * 128 * 256 * 4);
+    EXPECT_GE(partial, 120.0 * 128 * 256 * 4);
+}
+
+TEST(Gemm, StreamKChangesNothingWhereTilesFillTheirWaves) {
+    // 264 tiles of 128 x 256: two waves of 132.
+    const std::string product = "gemm m=2816 n=3072 k=1024 dtype=bf16 tile=128x256x64 cluster=2 persistent=true";
+    EXPECT_EQ(simulate(product).result.time_us, simulate(product + " stream_k=true").result.time_us);
+}
+
 // cuBLAS on H100 SXM5: 4096 cubed at 716 TFLOP/s, fast.cu 763 (fast.cu README), at a clock that is not stated; between
 // 1600 and 1980 MHz these are 67 to 89 % of the dense rate.
 TEST(Gemm, ALargeProductKeepsTheTensorCoresBusy) {

@@ -112,9 +112,41 @@ void LaunchUnit::handle(const Message& message) {
                  item < kernel.work.items() ? static_cast<std::uint32_t>(item) : kNone);
             break;
         }
+        case signal:
+            set_flag(flag(message.arg, message.payload), now);
+            break;
+        case poll: {
+            const auto& order = sms_[message.payload >> 16]->order(static_cast<int>(message.payload >> 8 & 0xFF));
+            poll_flag(flag(order.kernel, message.arg), message.payload, now);
+            break;
+        }
         default:
             for (Sm* each : sms_) send(*each, now + shared_.grid.lookahead_ps, Sm::dependency, message.payload);
     }
+}
+
+LaunchUnit::Flag& LaunchUnit::flag(std::size_t kernel, std::uint32_t number) {
+    auto& flags = running_[kernel].flags;
+    if (number >= flags.size()) flags.resize(number + 1);
+    return flags[number];
+}
+
+void LaunchUnit::set_flag(Flag& flag, std::int64_t now_ps) {
+    flag.set = true;
+    if (flag.poller == kNone) return;
+    const std::int64_t there_and_back = 2 * atomic_latency_ps(wiring_, static_cast<int>(flag.poller >> 16));
+    const std::int64_t polls = (now_ps - flag.polled_ps + there_and_back - 1) / there_and_back;
+    poll_flag(flag, flag.poller, flag.polled_ps + polls * there_and_back);
+}
+
+void LaunchUnit::poll_flag(Flag& flag, std::uint32_t poller, std::int64_t now_ps) {
+    if (!flag.set) {
+        flag.poller = poller;
+        flag.polled_ps = now_ps;
+        return;
+    }
+    const auto sm = static_cast<int>(poller >> 16);
+    send(*sms_[static_cast<std::size_t>(sm)], now_ps + atomic_latency_ps(wiring_, sm), Sm::signalled, poller & 0xFFFF);
 }
 
 void LaunchUnit::make_ready(std::size_t kernel, std::int64_t at_ps) {

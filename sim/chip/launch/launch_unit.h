@@ -6,7 +6,8 @@
 // and shared memory fit; a slot that becomes free takes the next. A cluster is placed whole inside one GPC.
 //
 // Persistent CTAs that take their work items one by one do so from a counter in memory; it stands here, and asking
-// takes what an atomic operation takes to L2 and back.
+// takes what an atomic operation takes to L2 and back. So do the flags by which CTAs of a kernel wait for one another:
+// one that is set is seen by the first poll that reaches L2 after it, and polls follow each other at a round trip.
 #pragma once
 
 #include <functional>
@@ -29,6 +30,8 @@ public:
         cta_triggered,  ///< arg: kernel
         first_data,     ///< payload: kernel
         take,           ///< payload: sm << 8 | slot; arg: kernel: its CTA takes the next work item
+        signal,         ///< payload: flag; arg: kernel
+        poll,           ///< payload: sm << 16 | slot << 8 | role; arg: flag of that CTA's kernel
         fulfilled       ///< payload: kernel: its dependency is
     };
     /// Cumulative counters of the whole chip at a moment; gathers, decides nothing.
@@ -52,12 +55,18 @@ private:
         int ctas, threads, warps, registers, smem_bytes;
         std::vector<std::uint8_t> free_slots;
     };
+    struct Flag {
+        bool set = false;
+        std::uint32_t poller = kNone;  ///< sm << 16 | slot << 8 | role
+        std::int64_t polled_ps = 0;    ///< when its first poll came
+    };
     struct Running {
         std::int64_t next = 0;  ///< CTA (or first of a cluster) to dispatch
         std::int64_t exited = 0, drained = 0, triggered = 0;
         std::int64_t taken = 0;  ///< items that CTAs took after their first
         bool ready = false;
         bool first_exit = false;
+        std::vector<Flag> flags;  ///< as many as were asked for
     };
 
     void make_ready(std::size_t kernel, std::int64_t at_ps);
@@ -68,6 +77,9 @@ private:
     [[nodiscard]] bool fits(const Program& program, int sm) const;
     void exited(int sm, int slot, std::size_t kernel, bool drained, std::int64_t now_ps);
     void drained(int sm, int slot, std::size_t kernel, std::int64_t now_ps);
+    Flag& flag(std::size_t kernel, std::uint32_t number);
+    void set_flag(Flag& flag, std::int64_t now_ps);
+    void poll_flag(Flag& flag, std::uint32_t poller, std::int64_t now_ps);
     void complete(std::size_t kernel, std::int64_t end_ps);
     [[nodiscard]] std::int64_t gap_ps() const;
     [[nodiscard]] bool overlaps() const;

@@ -32,6 +32,7 @@ enum class Wait : std::uint8_t {
     dependency,
     chase,
     work,
+    signal,
     done
 };
 

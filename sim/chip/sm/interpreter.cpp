@@ -38,6 +38,7 @@ std::uint64_t shuffled(std::uint64_t i, std::uint64_t n) {
 Sm::Next Sm::next_item(Cta& cta, int slot, RoleState& role, std::int64_t now_ps) {
     const trace::Kernel& kernel = *program(cta).kernel;
     if (kernel.work.dynamic) return next_taken(cta, slot, role, now_ps);
+    if (kernel.work.stream_steps > 0) return next_piece(cta, role);
     const std::int64_t clusters = kernel.ctas / kernel.work.cluster;
     const std::int64_t items = kernel.work.cluster_items();
     const bool first = role.item < 0;
@@ -74,6 +75,21 @@ Sm::Next Sm::next_taken(Cta& cta, int slot, RoleState& role, std::int64_t now_ps
     return Next::item;
 }
 
+Sm::Next Sm::next_piece(const Cta& cta, RoleState& role) {
+    const trace::Kernel& kernel = *program(cta).kernel;
+    const std::int64_t cluster = kernel.work.cluster;
+    role.item = std::max<std::int64_t>(role.item + 1, 0);
+    const auto piece = kernel.work.piece(cta.index / cluster, kernel.ctas / cluster, role.item);
+    if (!piece) return Next::none;
+    role.pc = 0;
+    role.depth = 0;
+    set_coordinates(cta, role, piece->tile);
+    role.vars[trace::kWorkDims - 1] = piece->begin;
+    role.vars[trace::kVarSteps] = piece->steps;
+    role.vars[trace::kVarPeers] = piece->peers;
+    return Next::item;
+}
+
 void Sm::take_work(int slot, std::uint32_t item, std::int64_t now_ps) {
     Cta& cta = slots_[static_cast<std::size_t>(slot)];
     cta.taking = false;
@@ -86,11 +102,11 @@ void Sm::take_work(int slot, std::uint32_t item, std::int64_t now_ps) {
 void Sm::begin_item(const Cta& cta, RoleState& role) {
     role.pc = 0;
     role.depth = 0;
-    set_coordinates(cta, role);
+    set_coordinates(cta, role, role.item);
 }
 
-void Sm::set_coordinates(const Cta& cta, RoleState& role) {
-    const auto at = program(cta).kernel->work.coordinates(role.item, cta.rank);
+void Sm::set_coordinates(const Cta& cta, RoleState& role, std::int64_t tile) {
+    const auto at = program(cta).kernel->work.coordinates(tile, cta.rank);
     role.vars.fill(0);
     std::copy(at.begin(), at.end(), role.vars.begin());
     role.vars[trace::kVarCta] = cta.index;
@@ -183,8 +199,22 @@ Sm::Outcome Sm::step(Cta& cta, int slot, int role_index, RoleState& role, const 
             return Outcome::next;
         case StepKind::chase:
             return chase(cta, slot, role_index, role, step, now);
+        case StepKind::signal:
+            send(*launch_, now + atomic_ps_, LaunchUnit::signal, flag_of(step, role), cta.kernel);
+            return Outcome::next;
+        case StepKind::wait_signal:
+            ++role.pc;  // when woken, it is past the step
+            send(*launch_, now + atomic_ps_, LaunchUnit::poll,
+                 static_cast<std::uint32_t>(index_) << 16 | static_cast<std::uint32_t>(slot) << 8 |
+                     static_cast<std::uint32_t>(role_index),
+                 flag_of(step, role));
+            return block(role, Wait::signal, now);
     }
     return Outcome::next;
+}
+
+std::uint32_t Sm::flag_of(const trace::Step& step, const RoleState& role) {
+    return static_cast<std::uint32_t>(step.origin[0].at(role.vars));
 }
 
 Sm::Outcome Sm::begin_loop(const Program& p, RoleState& role, const trace::Step& step) {
@@ -540,6 +570,7 @@ void Sm::describe_waits(std::vector<std::string>& lines) const {
                                          "waits for the previous kernel",
                                          "waits for a dependent load",
                                          "waits for the number of its next work item",
+                                         "waits for a signal of another CTA",
                                          "is done"};
     for (std::size_t s = 0; s < slots_.size(); ++s) {
         const Cta& cta = slots_[s];

@@ -132,6 +132,9 @@ void Sm::handle(const Message& message) {
         case work:
             take_work(static_cast<int>(message.payload), message.arg, now);
             break;
+        case signalled:
+            run(slot, low, now);
+            break;
         default:
             chase_complete(slot, low, now);
             break;
@@ -166,7 +169,7 @@ void Sm::start(int slot, std::int64_t now_ps) {
         for (int instance = 0; instance < kernel.roles[r].instances; ++instance) {
             RoleState& role = cta.roles.emplace_back();
             role.role = static_cast<std::uint8_t>(r);
-            role.instance = static_cast<std::uint8_t>(instance);
+            role.instance = static_cast<std::uint8_t>(kernel.roles[r].first + instance);
             role.item =
                 cta.index / kernel.work.cluster - kernel.ctas / kernel.work.cluster;  // next_item makes it the first
         }

@@ -51,6 +51,7 @@ public:
         cluster_go,      ///< payload: slot
         dependency,      ///< payload: kernel whose dependency is fulfilled
         work,            ///< payload: slot; arg: the item that its CTA has taken, kNone when all are taken
+        signalled,       ///< payload: slot << 8 | role: the flag that it polled is set
         chase_hit        ///< payload: slot << 8 | role: an access that L1 answered
     };
     struct StartOrder {
@@ -89,9 +90,11 @@ private:
     enum class Next { item, none, unknown };
     Next next_item(Cta& cta, int slot, RoleState& role, std::int64_t now_ps);
     Next next_taken(Cta& cta, int slot, RoleState& role, std::int64_t now_ps);
+    Next next_piece(const Cta& cta, RoleState& role);
     void begin_item(const Cta& cta, RoleState& role);
     void take_work(int slot, std::uint32_t item, std::int64_t now_ps);
-    void set_coordinates(const Cta& cta, RoleState& role);
+    void set_coordinates(const Cta& cta, RoleState& role, std::int64_t tile);
+    [[nodiscard]] static std::uint32_t flag_of(const trace::Step& step, const RoleState& role);
     Outcome block(RoleState& role, Wait why, std::int64_t now_ps);
     void wake(Cta& cta, int slot, int role, std::int64_t at_ps);
     void finish_role(Cta& cta, int slot, std::int64_t now_ps);
@@ -150,7 +153,7 @@ private:
     std::vector<Sm*> sms_;
     const std::vector<int>* slices_;  // of its partition, by index
     std::int64_t to_crossbar_ps_;
-    std::int64_t atomic_ps_;  // one way to a counter in L2
+    std::int64_t atomic_ps_;  // one way to a counter or a flag in L2
 
     std::vector<Cta> slots_;
     std::vector<StartOrder> orders_;

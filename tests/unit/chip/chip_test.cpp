@@ -158,6 +158,68 @@ TEST(Chip, ReportsWhoWaitsForWhatWhenNothingCanProgress) {
     }
 }
 
+/// CTA 0 waits for a flag that CTA 1 sets after `cycles` of work, and `signals` says whether it does.
+Trace handshake(double cycles, bool signals) {
+    Trace t;
+    t.add_tensor("unused", trace::Dtype::int8, {128});
+    Kernel k;
+    k.name = "handshake";
+    k.op = "gemm";
+    k.ctas = 2;
+    k.work.extent = {1, 1, 2, 1};
+    k.work.persistent = true;
+    k.registers_per_thread = 32;
+    const auto only = [&](int cta, std::vector<Step> steps) {
+        // One turn for this CTA, none for the other.
+        Step begin = loop(1);
+        begin.count = cta == 1 ? Affine::var(trace::kVarCta) : Affine(1) + Affine::var(trace::kVarCta, -1);
+        steps.insert(steps.begin(), begin);
+        steps.push_back(step(StepKind::loop_end));
+        return steps;
+    };
+    Step work = step(StepKind::vector);
+    work.vec.latency_cycles = cycles;
+    Step signal = step(StepKind::signal), wait = step(StepKind::wait_signal);
+    signal.origin[0] = wait.origin[0] = 5;
+    k.roles = {{"waits", 1, 1, only(0, {wait})},
+               {"works", 1, 1, only(1, signals ? std::vector{work, signal} : std::vector{work})}};
+    t.kernels.push_back(k);
+    return t;
+}
+
+TEST(Chip, AFlagIsSeenByTheFirstPollThatReachesL2AfterIt) {
+    const auto device = load("h100-sxm5");
+    const auto time_ps = [&](double cycles) {
+        return static_cast<double>(chip::simulate(device, handshake(cycles, true)).end.count);
+    };
+    const double cycle_ps = 1e6 / device.clocks.sm_mhz;
+    // The wait ends one way after a poll that came to L2 with the flag set; polls are a round trip apart: over all
+    // moments at which it may be set, half a round trip is lost in the mean, and never more than a whole one.
+    const double base = time_ps(20000) - 20000 * cycle_ps;
+    double least = 1e12, most = 0;
+    for (int i = 0; i < 40; ++i) {
+        const double late = time_ps(20000 + 25 * i) - (20000 + 25 * i) * cycle_ps - base;
+        least = std::min(least, late);
+        most = std::max(most, late);
+    }
+    // A round trip to L2 as measured (see NearL2HitTakesWhatIsPublished): 264 to 280 cycles in the near half.
+    EXPECT_GT(most - least, 0.8 * 200 * cycle_ps);
+    EXPECT_LT(most - least, 1.2 * 350 * cycle_ps);
+    // A flag that was set before anybody looked costs the round trip and no wait.
+    EXPECT_LT(time_ps(0), time_ps(2000));
+}
+
+TEST(Chip, AFlagThatNobodySetsIsADeadlockThatSaysSo) {
+    try {
+        chip::simulate(load("h100-sxm5"), handshake(100, false));
+        FAIL() << "nobody signals";
+    } catch (const ModelError& error) {
+        EXPECT_EQ(error.exit_status(), 3);
+        EXPECT_NE(std::string(error.what()).find("waits for a signal of another CTA"), std::string::npos)
+            << error.what();
+    }
+}
+
 TEST(Chip, RefusesAKernelThatFitsNoSm) {
     RingRead read;
     read.stages = 20;  // 320 KB of shared memory

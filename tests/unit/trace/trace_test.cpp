@@ -16,7 +16,7 @@ TEST(Names, EveryDtypeRuntimeAndStepIsFoundByItsName) {
     EXPECT_EQ(bits_of(Dtype::tf32), 32);
     EXPECT_EQ(bits_of(Dtype::int4), 4);
     EXPECT_FALSE(dtype_from("float16"));
-    for (int i = 0; i <= static_cast<int>(StepKind::chase); ++i) {
+    for (int i = 0; i <= static_cast<int>(StepKind::wait_signal); ++i) {
         EXPECT_EQ(step_kind_from(name_of(static_cast<StepKind>(i))), static_cast<StepKind>(i));
     }
     EXPECT_STREQ(name_of(StepKind::wait_dependency), "wait_dependency");
@@ -104,6 +104,78 @@ INSTANTIATE_TEST_SUITE_P(Grids, Coordinates,
                          ::testing::Values(GridCase{{2, 3, 4, 5}, 0, 1, 1}, GridCase{{1, 20, 7, 1}, 8, 1, 1},
                                            GridCase{{2, 20, 7, 3}, 8, 2, 1}, GridCase{{1, 5, 3, 2}, 2, 2, 1},
                                            GridCase{{1, 6, 9, 1}, 0, 4, 2}, GridCase{{1, 1, 132, 1}, 0, 1, 1}));
+
+struct StreamCase {
+    std::int64_t tiles, steps, units;
+};
+
+class StreamK : public ::testing::TestWithParam<StreamCase> {
+protected:
+    /// By unit, its pieces in order.
+    [[nodiscard]] static std::vector<std::vector<Piece>> deal() {
+        const StreamCase& c = GetParam();
+        WorkGrid w;
+        w.extent = {1, 1, c.tiles, 1};
+        w.persistent = true;
+        w.stream_steps = c.steps;
+        std::vector<std::vector<Piece>> units(static_cast<std::size_t>(c.units));
+        for (std::int64_t u = 0; u < c.units; ++u) {
+            for (std::int64_t i = 0; const auto piece = w.piece(u, c.units, i); ++i)
+                units[static_cast<std::size_t>(u)].push_back(*piece);
+        }
+        return units;
+    }
+};
+
+TEST_P(StreamK, EveryStepOfEveryTileIsDoneOnceAndNobodyHasMoreThanOneStepMore) {
+    const StreamCase& c = GetParam();
+    std::set<std::pair<std::int64_t, std::int64_t>> done;
+    std::int64_t least = c.tiles * c.steps, most = 0;
+    for (const auto& unit : deal()) {
+        std::int64_t mine = 0;
+        for (const Piece& piece : unit) {
+            EXPECT_GE(piece.steps, 1);
+            EXPECT_LE(piece.begin + piece.steps, c.steps);
+            for (std::int64_t k = 0; k < piece.steps; ++k)
+                EXPECT_TRUE(done.insert({piece.tile, piece.begin + k}).second);
+            mine += piece.steps;
+        }
+        least = std::min(least, mine);
+        most = std::max(most, mine);
+    }
+    EXPECT_EQ(static_cast<std::int64_t>(done.size()), c.tiles * c.steps);
+    EXPECT_LE(most - least, 1);
+}
+
+TEST_P(StreamK, WhoBeginsATileIsFollowedByThoseThatDoItsRestWithTheirFirstPiece) {
+    const auto units = deal();
+    std::set<std::size_t> waited_for;
+    for (std::size_t u = 0; u < units.size(); ++u) {
+        for (const Piece& piece : units[u]) {
+            if (piece.begin > 0) continue;
+            std::int64_t reached = piece.steps;
+            for (std::size_t peer = u + 1; peer <= u + static_cast<std::size_t>(piece.peers); ++peer) {
+                ASSERT_LT(peer, units.size());
+                const Piece& first = units[peer].front();
+                EXPECT_EQ(first.tile, piece.tile);
+                EXPECT_EQ(first.begin, reached);
+                reached += first.steps;
+                EXPECT_TRUE(waited_for.insert(peer).second);
+            }
+            EXPECT_EQ(reached, GetParam().steps);
+        }
+    }
+    // Nobody leaves sums that nobody waits for.
+    for (std::size_t u = 0; u < units.size(); ++u) {
+        for (std::size_t i = 0; i < units[u].size(); ++i)
+            EXPECT_EQ(units[u][i].begin > 0, i == 0 && waited_for.count(u) == 1);
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Deals, StreamK,
+                         ::testing::Values(StreamCase{144, 64, 132}, StreamCase{132, 64, 132}, StreamCase{3, 64, 132},
+                                           StreamCase{3, 5, 132}, StreamCase{1, 1, 1}, StreamCase{7, 3, 4},
+                                           StreamCase{530, 7, 66}, StreamCase{264, 9, 132}, StreamCase{133, 1, 132}));
 
 TEST(CoordinatesOrder, APanelIsWalkedForEachColumn) {
     WorkGrid w;

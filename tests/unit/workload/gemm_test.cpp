@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
 #include <set>
 
 #include "device/reader.h"
@@ -30,6 +32,14 @@ ScheduleWish wish_of(std::array<int, 3> tile, int cluster, int split, std::optio
     wish.cluster = cluster;
     wish.split = split;
     wish.stages = stages;
+    return wish;
+}
+
+ScheduleWish streamed(std::array<int, 3> tile, int cluster) {
+    ScheduleWish wish;
+    wish.tile = tile;
+    wish.cluster = cluster;
+    wish.stream_k = true;
     return wish;
 }
 
@@ -79,6 +89,23 @@ TEST_P(Gemm, TheFoldReadsEveryPartialSumAndWritesEveryOutputOnce) {
     EXPECT_TRUE(test::all_are(test::touched(trace_, fold, StepKind::store, written), 1));
     EXPECT_EQ(tensor(written).base, tensor(tensors_.c).base);
     EXPECT_EQ(tensor(read).base, tensor(test::tensor_named(trace_, "gemm.partials")).base);
+}
+
+TEST_P(Gemm, StreamedPartialSumsAreReadOnceByWhomTheyAreSignalledTo) {
+    if (!schedule_.stream_k) return;
+    const int slabs = static_cast<int>(trace_.tensors.size()) - 1;  // the view of the workspace
+    const auto stored = test::touched(trace_, kernel(), StepKind::store, slabs);
+    EXPECT_EQ(stored, test::touched(trace_, kernel(), StepKind::load, slabs));
+    EXPECT_GT(std::count(stored.begin(), stored.end(), 1), 0);
+    EXPECT_EQ(std::count(stored.begin(), stored.end(), 0) + std::count(stored.begin(), stored.end(), 1),
+              static_cast<std::ptrdiff_t>(stored.size()));
+    std::map<std::int64_t, int> signals, waits;
+    test::walk(kernel(), [&](const trace::Role&, const trace::Step& step, const test::Vars& vars) {
+        if (step.kind == StepKind::signal) ++signals[step.origin[0].at(vars)];
+        if (step.kind == StepKind::wait_signal) ++waits[step.origin[0].at(vars)];
+    });
+    EXPECT_EQ(signals, waits);
+    for (const auto& [flag, times] : signals) EXPECT_EQ(times, 1) << flag;
 }
 
 TEST_P(Gemm, ReadsEachOperandOncePerTileOfTheOther) {
@@ -133,7 +160,13 @@ std::vector<Product> products() {
             {{2, 300, 1000}, wish_of({2, 16, 512}, 1, 1)},
             {{256, 256, 320}, wish_of({128, 128, 64}, 1, 1, 1)},
             {{128, 128, 64, 3}, {}},
-            {{256, 128, 128, 2}, wish_of({128, 64, 64}, 2, 1)}};
+            {{256, 128, 128, 2}, wish_of({128, 64, 64}, 2, 1)},
+            {{384, 512, 1100}, streamed({128, 256, 64}, 1)},  // fewer tiles than SMs
+            {{1200, 1000, 640}, streamed({64, 128, 64}, 1)},  // a wave and a part
+            {{1216, 1000, 640}, streamed({64, 64, 64}, 2)},   // pairs of CTAs, an odd number of m tiles
+            {{264, 512, 1536}, streamed({136, 128, 64}, 2)},  // tokens on the columns
+            {{4, 2304, 3000}, streamed({4, 64, 512}, 1)},     // weights streamed
+            {{192, 256, 1024, 3}, streamed({128, 128, 64}, 1)}};
 }
 
 INSTANTIATE_TEST_SUITE_P(Products, Gemm, ::testing::ValuesIn(products()));

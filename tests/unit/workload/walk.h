@@ -34,24 +34,45 @@ inline void walk_steps(const trace::Role& role, std::size_t begin, std::size_t e
     }
 }
 
+/// The variables of each work item of a CTA, but for the role's instance.
+inline std::vector<Vars> items_of(const trace::Kernel& kernel, std::int64_t cta) {
+    const trace::WorkGrid& work = kernel.work;
+    const std::int64_t clusters = kernel.ctas / work.cluster, unit = cta / work.cluster;
+    const int rank = static_cast<int>(cta % work.cluster);
+    std::vector<Vars> items;
+    const auto add = [&](std::int64_t index) -> Vars& {
+        Vars& vars = items.emplace_back();
+        const auto at = work.coordinates(index, rank);
+        std::copy(at.begin(), at.end(), vars.begin());
+        vars[trace::kVarCta] = cta;
+        vars[trace::kVarClusterRank] = rank;
+        return vars;
+    };
+    if (work.stream_steps > 0) {
+        for (std::int64_t i = 0; const auto piece = work.piece(unit, clusters, i); ++i) {
+            Vars& vars = add(piece->tile);
+            vars[trace::kWorkDims - 1] = piece->begin;
+            vars[trace::kVarSteps] = piece->steps;
+            vars[trace::kVarPeers] = piece->peers;
+        }
+        return items;
+    }
+    for (std::int64_t item = unit; item < work.cluster_items(); item += clusters) {
+        add(item);
+        if (!work.persistent) break;
+    }
+    return items;
+}
+
 inline void walk(const trace::Kernel& kernel, const Visitor& visit) {
-    const std::int64_t clusters = kernel.ctas / kernel.work.cluster;
     for (std::int64_t cta = 0; cta < kernel.ctas; ++cta) {
-        const std::int64_t first = cta / kernel.work.cluster;
-        for (std::int64_t item = first; item < kernel.work.cluster_items(); item += clusters) {
-            const int rank = static_cast<int>(cta % kernel.work.cluster);
-            const auto at = kernel.work.coordinates(item, rank);
+        for (Vars vars : items_of(kernel, cta)) {
             for (const trace::Role& role : kernel.roles) {
                 for (int instance = 0; instance < role.instances; ++instance) {
-                    Vars vars{};
-                    std::copy(at.begin(), at.end(), vars.begin());
-                    vars[trace::kVarCta] = cta;
-                    vars[trace::kVarClusterRank] = rank;
-                    vars[trace::kVarInstance] = instance;
+                    vars[trace::kVarInstance] = role.first + instance;
                     walk_steps(role, 0, role.steps.size(), 0, vars, visit);
                 }
             }
-            if (!kernel.work.persistent) break;
         }
     }
 }
