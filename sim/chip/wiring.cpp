@@ -4,12 +4,11 @@
 
 namespace memwall::chip {
 
-using device::EdgeKind;
 using device::NodeKind;
 
 namespace {
 
-/// Picoseconds that a port of `bytes_per_cycle` (SM cycles) needs per byte.
+/// Picoseconds that a port of `bytes_per_cycle` needs per byte.
 double per_byte(const Clock& clock, double bytes_per_cycle) {
     return clock.period_ps() / bytes_per_cycle;
 }
@@ -58,8 +57,9 @@ Wiring::Wiring(const device::Device& d)
     gpc_port_down = per_byte(sm_clock, f.gpc_crossbar.bytes_per_cycle_back);
     slice_port = per_byte(l2_clock, f.crossbar_slice.bytes_per_cycle_back);
     slice_port_write = per_byte(l2_clock, f.crossbar_slice.bytes_per_cycle);
-    link = per_byte(sm_clock, f.partition_link_bytes_per_cycle_total);
-    stack = per_byte(sm_clock, f.interposer_stack.bytes_per_cycle_back);
+    link = per_byte(l2_clock, f.partition_link_bytes_per_cycle_total);
+    stack_down = per_byte(l2_clock, f.interposer_stack.bytes_per_cycle_back);
+    stack_up = per_byte(l2_clock, f.interposer_stack.bytes_per_cycle);
 }
 
 std::int64_t Wiring::lookahead_ps() const {
@@ -69,7 +69,7 @@ std::int64_t Wiring::lookahead_ps() const {
     for (std::size_t s = 0; s < slice_to_controller_ps.size(); ++s) {
         step = std::min(step, slice_to_controller_ps[s] + controller_to_stack_ps[s]);
     }
-    return std::max<std::int64_t>(step, 100);
+    return step;
 }
 
 std::int64_t atomic_latency_ps(const Wiring& w, int sm) {

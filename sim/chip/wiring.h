@@ -31,7 +31,7 @@ struct Wiring {
 
     // Picoseconds per byte.
     double sm_port_up, sm_port_down, tpc_port_up, tpc_port_down, gpc_port_up, gpc_port_down, slice_port,
-        slice_port_write, link, stack;
+        slice_port_write, link, stack_up, stack_down;
 
     /// The largest step of the common grid for which no path between two parts is shorter.
     [[nodiscard]] std::int64_t lookahead_ps() const;

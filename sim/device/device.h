@@ -177,7 +177,7 @@ struct PowerParams {
 struct EdgeParams {
     double latency_cycles;        ///< SM clock
     double latency_ns;            ///< fixed
-    double bytes_per_cycle;       ///< SM cycles; each direction: towards memory
+    double bytes_per_cycle;       ///< SM cycles, beyond the crossbar L2 cycles; each direction: towards memory
     double bytes_per_cycle_back;  ///< towards the SM
 };
 
@@ -198,7 +198,7 @@ struct FloorplanParams {
     double wire_ps_per_mm;
     EdgeParams sm_tpc, tpc_gpc, gpc_crossbar, crossbar_slice, partition_link, slice_controller, controller_interposer,
         interposer_stack;
-    double partition_link_bytes_per_cycle_total;  ///< whole link, each direction, SM cycles
+    double partition_link_bytes_per_cycle_total;  ///< whole link, each direction, L2 cycles
     std::vector<EdgeOverride> overrides;
 };
 

@@ -224,7 +224,7 @@ private:
         const Box plate{d_.floorplan.die_width_mm / 2 - 6.6, d_.floorplan.die_height_mm / 2 - 0.36, 13.2, 0.72};
         rect(plate, "#ffffff", "#7a8794", 0.9, 7);
         text(plate.mid_x(), plate.mid_y(), 12.5,
-             fmt::format("link between the partitions · {:.0f} B/clk each way",
+             fmt::format("link between the partitions · {:.0f} B per L2 clock each way",
                          d_.floorplan.partition_link_bytes_per_cycle_total));
     }
 

@@ -7,6 +7,7 @@ namespace {
 
 // Ranges are wide: they catch a wrong unit or a lost digit, and leave every what-if.
 constexpr double kMostCycles = 1e5, kMostNs = 1e4, kMostWidth = 1e6, kLeastWidth = 0.01, kMostCount = 1e6;
+constexpr const char *kPerSmCycle = "bytes per SM cycle", *kPerL2Cycle = "bytes per L2 cycle";
 
 class Table {
 public:
@@ -17,8 +18,8 @@ public:
     void ns(std::string pointer, double& target) { number(std::move(pointer), "ns", target, 0, kMostNs); }
     void us(std::string pointer, double& target) { number(std::move(pointer), "us", target, 0, 1000); }
     void mhz(std::string pointer, double& target) { number(std::move(pointer), "MHz", target, 100, 10000); }
-    void width(std::string pointer, double& target) {
-        number(std::move(pointer), "bytes per SM cycle", target, kLeastWidth, kMostWidth);
+    void width(std::string pointer, double& target, const char* unit = kPerSmCycle) {
+        number(std::move(pointer), unit, target, kLeastWidth, kMostWidth);
     }
     void energy(std::string pointer, std::string unit, double& target) {
         number(std::move(pointer), std::move(unit), target, 0, 1000);
@@ -195,22 +196,27 @@ void floorplan_fields(Table& t, FloorplanParams& f) {
     t.count("/floorplan/sms_per_cpc", f.sms_per_cpc, 1, 64);
     t.count("/floorplan/controllers_per_stack", f.controllers_per_stack, 2, 16);
     t.number("/floorplan/wire_ps_per_mm", "ps per mm", f.wire_ps_per_mm, 0, 10000);
-    const std::pair<const char*, EdgeParams*> kinds[] = {{"sm_tpc", &f.sm_tpc},
-                                                         {"tpc_gpc", &f.tpc_gpc},
-                                                         {"gpc_crossbar", &f.gpc_crossbar},
-                                                         {"crossbar_slice", &f.crossbar_slice},
-                                                         {"partition_link", &f.partition_link},
-                                                         {"slice_controller", &f.slice_controller},
-                                                         {"controller_interposer", &f.controller_interposer},
-                                                         {"interposer_stack", &f.interposer_stack}};
-    for (const auto& [name, edge] : kinds) {
+    struct Kind {
+        const char* name;
+        EdgeParams* edge;
+        const char* unit;  // of its widths: beyond the crossbar the SM clock has no say
+    };
+    const Kind kinds[] = {{"sm_tpc", &f.sm_tpc, kPerSmCycle},
+                          {"tpc_gpc", &f.tpc_gpc, kPerSmCycle},
+                          {"gpc_crossbar", &f.gpc_crossbar, kPerSmCycle},
+                          {"crossbar_slice", &f.crossbar_slice, kPerL2Cycle},
+                          {"partition_link", &f.partition_link, kPerL2Cycle},
+                          {"slice_controller", &f.slice_controller, kPerL2Cycle},
+                          {"controller_interposer", &f.controller_interposer, kPerL2Cycle},
+                          {"interposer_stack", &f.interposer_stack, kPerL2Cycle}};
+    for (const auto& [name, edge, unit] : kinds) {
         const std::string at = std::string("/floorplan/") + name;
         t.cycles(at + "/latency_cycles", edge->latency_cycles);
         t.ns(at + "/latency_ns", edge->latency_ns);
-        t.width(at + "/bytes_per_cycle", edge->bytes_per_cycle);
-        t.width(at + "/bytes_per_cycle_back", edge->bytes_per_cycle_back);
+        t.width(at + "/bytes_per_cycle", edge->bytes_per_cycle, unit);
+        t.width(at + "/bytes_per_cycle_back", edge->bytes_per_cycle_back, unit);
     }
-    t.width("/floorplan/partition_link_bytes_per_cycle_total", f.partition_link_bytes_per_cycle_total);
+    t.width("/floorplan/partition_link_bytes_per_cycle_total", f.partition_link_bytes_per_cycle_total, kPerL2Cycle);
     t.fields.push_back({"/floorplan/overrides", "edges", &f.overrides, 0, 0, {}});
 }
 

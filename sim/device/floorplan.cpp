@@ -94,7 +94,11 @@ void Floorplan::Impl::connect(EdgeKind kind, const EdgeParams& usual, int from, 
     const double length = std::abs(a.x_mm - b.x_mm) + std::abs(a.y_mm - b.y_mm);  // wires run at right angles
     const double latency_ps = params.latency_cycles * device.sm_clock().period_ps() + params.latency_ns * 1000.0 +
                               length * device.floorplan.wire_ps_per_mm;
-    const Edge edge{kind, Ps{std::llround(latency_ps)}, length, params.bytes_per_cycle, params.bytes_per_cycle_back};
+    // The graph counts all widths in SM cycles.
+    const bool of_sms = kind == EdgeKind::sm_tpc || kind == EdgeKind::tpc_gpc || kind == EdgeKind::gpc_crossbar;
+    const double cycles = of_sms ? 1 : device.clocks.l2_mhz / device.clocks.sm_mhz;
+    const Edge edge{kind, Ps{std::llround(latency_ps)}, length, params.bytes_per_cycle * cycles,
+                    params.bytes_per_cycle_back * cycles};
     const Arc arc{edge.latency.count, static_cast<int>(edges.size())};
     boost::add_edge(static_cast<Vertex>(from), static_cast<Vertex>(to), arc, graph);
     if (kind == EdgeKind::partition_link)
@@ -122,8 +126,9 @@ void Floorplan::Impl::connect_memory() {
     const FloorplanParams& f = device.floorplan;
     const int per_half = device.l2.slices / 2;
     EdgeParams link = f.partition_link;  // a slice's end, or its share of the whole link if that is less
-    link.bytes_per_cycle = std::min(link.bytes_per_cycle, f.partition_link_bytes_per_cycle_total / per_half);
-    link.bytes_per_cycle_back = std::min(link.bytes_per_cycle_back, f.partition_link_bytes_per_cycle_total / per_half);
+    const double share = f.partition_link_bytes_per_cycle_total / per_half;
+    link.bytes_per_cycle = std::min(link.bytes_per_cycle, share);
+    link.bytes_per_cycle_back = std::min(link.bytes_per_cycle_back, share);
     for (int slice = 0; slice < device.l2.slices; ++slice) {
         const int node = layout.id(NodeKind::slice, slice);
         connect(EdgeKind::crossbar_slice, f.crossbar_slice, layout.id(NodeKind::crossbar, slice / per_half), node);

@@ -19,8 +19,8 @@ HbmStack::HbmStack(const sc_core::sc_module_name& name, Shared& shared, MemoryPo
       wiring_(shared.wiring),
       pools_(pools),
       stack_(stack),
-      to_die_(shared.wiring.stack, channels_of(shared.wiring)),
-      to_stack_(shared.wiring.stack, channels_of(shared.wiring)) {
+      to_die_(shared.wiring.stack_down, channels_of(shared.wiring)),
+      to_stack_(shared.wiring.stack_up, channels_of(shared.wiring)) {
     first_channel_.assign(wiring_.slice_stack.size(), -1);
     int channels = 0;
     for (std::size_t slice = 0; slice < wiring_.slice_stack.size(); ++slice) {
@@ -42,8 +42,6 @@ void HbmStack::handle(const Message& message) {
     run.entered_ps = message.due_ps;
     ++runs_in_;
     channels_[channel].push({message.payload, run.page, run.first_burst, run.bursts, run.write, Ps{message.due_ps}});
-    if (run.write)
-        to_stack_.pass(channel, static_cast<double>(message.due_ps), run.bursts * wiring_.device.hbm.burst_bytes);
     due_ps_[channel] = std::min(due_ps_[channel], message.due_ps);
 }
 
@@ -72,8 +70,10 @@ void HbmStack::finish(std::size_t channel, const DramCompletion& completion) {
     const DramRun& run = pools_.runs[completion.tag];
     ++runs_out_;
     const int slice = channel_slice_[channel];
-    double at = static_cast<double>(completion.at.count);
-    if (!run.write) at = to_die_.pass(channel, at, run.bursts * wiring_.device.hbm.burst_bytes);
+    // Data cross the interposer when the scheduled burst does, in either direction.
+    InterposerLink& link = run.write ? to_stack_ : to_die_;
+    const double at =
+        link.pass(channel, static_cast<double>(completion.at.count), run.bursts * wiring_.device.hbm.burst_bytes);
     const std::int64_t crossing = wiring_.controller_to_stack_ps[static_cast<std::size_t>(slice)];
     const std::int64_t due =
         static_cast<std::int64_t>(at) + crossing + wiring_.slice_to_controller_ps[static_cast<std::size_t>(slice)];
