@@ -30,6 +30,9 @@ void check_tensor(const Tensor& t) {
         require(t.shape[d] > 0 && t.stride_bytes[d] > 0, where,
                 fmt::format("extent {} and stride {} of dimension {}", t.shape[d], t.stride_bytes[d], d), "positive");
     }
+    const std::int64_t inner = t.shape[static_cast<std::size_t>(t.rank) - 1];
+    require(inner * bits_of(t.dtype) % 8 == 0, where,
+            fmt::format("{} elements of {} in its last dimension", inner, name_of(t.dtype)), "whole bytes");
     if (t.paged_dim < 0) return;
     require(t.paged_dim < t.rank - 1 && t.page_extent > 0, where,
             fmt::format("pages of {} along dimension {}", t.page_extent, t.paged_dim),
@@ -238,6 +241,10 @@ private:
             check_variables(s.origin[d]);
             if (within) bits *= std::min(s.box[d], t.shape[d]);
         }
+        const std::int64_t inner = s.box[static_cast<std::size_t>(t.rank) - 1];
+        require(inner * bits_of(t.dtype) % 8 == 0, where(),
+                fmt::format("a box of {} elements of {} in its last dimension", inner, name_of(t.dtype)),
+                "whole bytes");
         if (s.kind != StepKind::load) return;
         RingUse& use = ring_of(s);
         require(use.acquired, where(), "no acquired stage", "an acquire before each load");

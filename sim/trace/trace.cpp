@@ -88,7 +88,14 @@ std::optional<StepKind> step_kind_from(const std::string& name) {
 }
 
 std::uint64_t Tensor::footprint_bytes() const {
-    return static_cast<std::uint64_t>(shape[0] * stride_bytes[0]);
+    if (paged_dim < 0) return static_cast<std::uint64_t>(shape[0] * stride_bytes[0]);
+    // The last page of each table is whole, though its tensor ends inside it.
+    const auto paged = static_cast<std::size_t>(paged_dim);
+    std::int64_t pages = (shape[paged] + page_extent - 1) / page_extent;
+    for (std::size_t d = 0; d < paged; ++d) {
+        if (stride_bytes[d] > stride_bytes[paged]) pages *= shape[d];
+    }
+    return static_cast<std::uint64_t>(pages * page_extent * stride_bytes[paged]);
 }
 
 Affine Affine::operator+(const Affine& other) const {

@@ -183,23 +183,27 @@ double pairs_of(const AttentionShape& s) {
 
 }  // namespace
 
-AttentionTensors add_attention_tensors(trace::Trace& trace, const AttentionShape& s, const std::string& name) {
-    AttentionTensors t{};
-    t.q = trace.add_tensor(name + ".q", s.dtype, {s.batch, s.q, s.heads, s.head_dim});
-    t.k = trace.add_tensor(name + ".k", s.kv_dtype, {s.batch, s.kv_heads, s.kv, s.head_dim});
-    t.v = trace.add_tensor(name + ".v", s.kv_dtype, {s.batch, s.kv_heads, s.kv, s.head_dim});
-    t.o = trace.add_tensor(name + ".o", s.dtype, {s.batch, s.q, s.heads, s.head_dim});
-    for (const int index : {t.k, t.v}) {
-        trace::Tensor& tensor = trace.tensors[static_cast<std::size_t>(index)];
-        if (s.tokens_first) {
-            // The same bytes: a token's heads lie side by side, and the tokens after one another.
-            tensor.stride_bytes[1] = tensor.stride_bytes[2];
-            tensor.stride_bytes[2] *= s.kv_heads;
-        }
-        if (s.page == 0) continue;
+int add_kv_cache(trace::Trace& trace, const AttentionShape& s, const std::string& name) {
+    const int index = trace.add_tensor(name, s.kv_dtype, {s.batch, s.kv_heads, s.kv, s.head_dim});
+    trace::Tensor& tensor = trace.tensors[static_cast<std::size_t>(index)];
+    if (s.tokens_first) {
+        // The same bytes: a token's heads lie side by side, and the tokens after one another.
+        tensor.stride_bytes[1] = tensor.stride_bytes[2];
+        tensor.stride_bytes[2] *= s.kv_heads;
+    }
+    if (s.page > 0) {
         tensor.paged_dim = 2;
         tensor.page_extent = s.page;
     }
+    return index;
+}
+
+AttentionTensors add_attention_tensors(trace::Trace& trace, const AttentionShape& s, const std::string& name) {
+    AttentionTensors t{};
+    t.q = trace.add_tensor(name + ".q", s.dtype, {s.batch, s.q, s.heads, s.head_dim});
+    t.k = add_kv_cache(trace, s, name + ".k");
+    t.v = add_kv_cache(trace, s, name + ".v");
+    t.o = trace.add_tensor(name + ".o", s.dtype, {s.batch, s.q, s.heads, s.head_dim});
     return t;
 }
 

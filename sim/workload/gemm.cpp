@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "device/occupancy.h"
 #include "workload/steps.h"
 
 namespace memwall::workload {
@@ -150,7 +151,7 @@ trace::Ring sums_ring(const std::string& name, std::int64_t outputs) {
 /// CUTLASS's warp-specialised cooperative kernel: one producer warp, consumer warpgroups that share the tile's rows
 /// (or, swapped, its columns) and keep one step's wgmma in flight while they release the stage of the step before.
 void append_large(trace::Trace& trace, const GemmShape& s, const GemmTensors& t, const GemmSchedule& g,
-                  trace::Kernel k) {
+                  const device::Device& device, trace::Kernel k) {
     const Span span(s, g);
     const int rows = g.group_rows();
     k.registers_per_thread = g.accumulators() + kOtherRegisters;
@@ -193,6 +194,12 @@ void append_large(trace::Trace& trace, const GemmShape& s, const GemmTensors& t,
         append_finish(whole, s, t, g, share_of_group(g), epilogue, g.path, static_cast<int>(k.rings.size()));
         if (g.stream_k) k.rings.push_back(sums_ring(fmt::format("sums {}", first), rows * g.mma_columns()));
         k.roles.push_back({"consumer", alike, 4, std::move(whole), first});
+    }
+    if (g.persistent && !g.stream_k) {
+        // As many as are resident: small tiles and shallow rings leave room for several on an SM.
+        const auto cta = device::allocated(device.sm, k.threads() / 32, k.registers_per_thread, k.smem_bytes);
+        const std::int64_t resident = resident_ctas(device, g.cluster) * device::occupancy(device.sm, cta);
+        k.ctas = std::min(k.work.cluster_items() * g.cluster, std::max<std::int64_t>(k.ctas, resident));
     }
     trace.kernels.push_back(std::move(k));
 }
@@ -318,7 +325,7 @@ void append_gemm(trace::Trace& trace, const GemmShape& shape, const GemmTensors&
     if (schedule.skinny) {
         append_skinny(trace, shape, used, schedule, std::move(kernel));
     } else {
-        append_large(trace, shape, used, schedule, std::move(kernel));
+        append_large(trace, shape, used, schedule, device, std::move(kernel));
     }
     if (schedule.split > 1) {
         const std::int64_t outputs = shape.batch * shape.m * shape.n;

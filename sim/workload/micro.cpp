@@ -87,7 +87,8 @@ void append_wgmma(trace::Trace& trace, const OpSpec& op, const device::Device& d
     const std::string& text = *op.find("shape");
     int used = 0;
     if (std::sscanf(text.c_str(), "m%dn%dk%d%n", &shape.m, &shape.n, &shape.k, &used) != 3 ||
-        used != static_cast<int>(text.size()) || shape.m != 64 || shape.n < 8 || shape.n > 256 || shape.n % 8 != 0) {
+        used != static_cast<int>(text.size()) || shape.m != 64 || shape.n < 8 || shape.n > 256 || shape.n % 8 != 0 ||
+        shape.k != 256 / trace::bits_of(op.dtype())) {
         throw InputError("operation wgmma, shape", fmt::format("\"{}\"", text),
                          "m64n<8 to 256 by 8>k<16 for 16 bit, 32 for 8 bit, 8 for tf32>");
     }

@@ -153,18 +153,9 @@ private:
             append_attention_prefill(trace_, shape, t, {}, prefix + "attention", device_);
             return;
         }
-        t.k = cache(prefix + "k_cache", shape);
-        t.v = cache(prefix + "v_cache", shape);
+        t.k = add_kv_cache(trace_, shape, prefix + "k_cache");
+        t.v = add_kv_cache(trace_, shape, prefix + "v_cache");
         append_attention_decode(trace_, shape, t, {}, prefix + "attention", device_);
-    }
-
-    int cache(const std::string& name, const AttentionShape& shape) {
-        const int tensor = trace_.add_tensor(name, s_.kv_dtype, {s_.batch, m_.kv_heads, shape.kv, m_.head_dim});
-        if (s_.page != 0) {
-            trace_.tensors[static_cast<std::size_t>(tensor)].paged_dim = 2;
-            trace_.tensors[static_cast<std::size_t>(tensor)].page_extent = s_.page;
-        }
-        return tensor;
     }
 
     /// Some heads of the packed q, k, v rows as a tensor of their own: [batch][token][head][dim] when `tokens_first`,

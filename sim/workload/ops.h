@@ -67,6 +67,8 @@ struct AttentionTensors {
     int partial = -1;  ///< decode with split KV: partial outputs
 };
 AttentionTensors add_attention_tensors(trace::Trace& trace, const AttentionShape& shape, const std::string& name);
+/// K or V alone, with the shape's layout and pages.
+int add_kv_cache(trace::Trace& trace, const AttentionShape& shape, const std::string& name);
 /// How many ways the KV of a decode is split.
 int decode_splits(const AttentionShape& shape, const device::Device& device);
 void append_attention_decode(trace::Trace& trace, const AttentionShape& shape, const AttentionTensors& tensors,

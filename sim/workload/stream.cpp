@@ -263,9 +263,10 @@ void append_elementwise(trace::Trace& trace, const ElementwiseShape& s, const st
         const std::int64_t block = ceil_div(elements, blocks);
         view.rank = 1;
         view.shape = {elements};
-        view.stride_bytes = {std::max<std::int64_t>(1, element_bits / 8)};
+        const std::int64_t bits = trace::bits_of(view.dtype);  // not always the kernel's: a cache may be narrower
+        view.stride_bytes = {std::max<std::int64_t>(1, bits / 8)};
         view.paged_dim = -1;
-        (kind == StepKind::load ? read_bytes : write_bytes) += static_cast<std::uint64_t>(elements * element_bits / 8);
+        (kind == StepKind::load ? read_bytes : write_bytes) += static_cast<std::uint64_t>(elements * bits / 8);
         return move(kind, ring, trace.add_view(view), {item(2, block)}, {block}, LoadPath::plain);
     };
     std::vector<Step> steps = {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency), acquire(0)};

@@ -215,7 +215,7 @@ TEST(Cli, WritesATimelineThatPerfettoReads) {
         if (event["ph"] != "X") continue;
         EXPECT_GE(event["dur"].get<double>(), 0);
         kernels += event["pid"] == 1 && event["tid"] == 1;
-        tensor += event["pid"].get<int>() >= 100 && event["tid"].get<int>() / 100 == 2;
+        tensor += event["pid"].get<int>() >= 100 && event["tid"].get<int>() / 1000 == 2;
     }
     EXPECT_EQ(kernels, 1);
     EXPECT_GT(tensor, 0);

@@ -26,7 +26,7 @@ protected:
              "params": {"bytes": 8388608, "reads": 1, "writes": 1}, "metric": "gbps", "value": 2000},
             {"id": "node", "device": "h100-sxm5", "kind": "kernel", "op": "elementwise", "timing": "graph_node",
              "params": {"elements": 65536, "reads": 1, "writes": 1, "dtype": "bf16"}, "metric": "time_us", "value": 2},
-            {"id": "kernel", "device": "h100-sxm5", "kind": "kernel", "op": "elementwise", "timing": "event",
+            {"id": "kernel", "device": "h100-sxm5", "kind": "kernel", "op": "elementwise", "timing": "profiler",
              "params": {"elements": 65536, "reads": 1, "writes": 1, "dtype": "bf16"}, "metric": "time_us", "value": 2},
             {"id": "other", "device": "b200", "kind": "micro", "op": "stream", "params": {"bytes": 1024},
              "metric": "gbps", "value": 1},
