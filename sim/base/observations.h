@@ -90,7 +90,7 @@ struct TileObservation {
 
 /// A span on the timeline, for sampled SMs.
 struct TimelineSpan {
-    static constexpr int kLanesOfRing = 16;  ///< a ring has no more stages
+    static constexpr int kLanesOfRing = 32;  ///< a ring has no more stages
 
     enum class Track : std::uint8_t { cta, tma, tensor, vector, wait };
     int sm;

@@ -60,7 +60,11 @@ Chip::Chip(const device::Device& device, const trace::Trace& trace, const RunOpt
     for (std::size_t k = 0; k < trace.kernels.size(); ++k) bench_.programs.push_back(compile(trace, k, device));
     // The cluster network and the launch unit are paths between parts as well.
     const auto cluster_ps = shared_.wiring.sm_clock.span(device.crossbar.cluster_latency_cycles).count;
-    const std::int64_t limit = std::min(shared_.wiring.lookahead_ps(), std::max<std::int64_t>(cluster_ps, 1));
+    const std::int64_t limit = std::min(shared_.wiring.lookahead_ps(), cluster_ps);
+    if (limit < Grid::kLeastStepPs)
+        throw InputError(device.name + ": /floorplan latencies and /crossbar/cluster_latency_cycles",
+                         fmt::format("a path of {} ps between two parts", limit),
+                         fmt::format("{} ps or more", Grid::kLeastStepPs));
     shared_.grid.lookahead_ps = limit;
     shared_.grid.set_step(options.step_ps > 0 ? std::min(options.step_ps, limit) : limit);
     if (options.timeline) {
@@ -170,9 +174,15 @@ void Chip::check_finished() const {
     }
     for (const auto& partition : partitions_) partition->check_empty();
     for (const auto& stack : stacks_) stack->check_empty();
-    if (shared_.chunks.in_use() != 0)
-        throw ModelError(
-            fmt::format("conservation broken: {} chunks are still inside the chip", shared_.chunks.in_use()));
+    const std::pair<const char*, std::size_t> held[] = {{"chunks", shared_.chunks.in_use()},
+                                                        {"fills", pools_.fills.in_use()},
+                                                        {"askers", pools_.askers.in_use()},
+                                                        {"memory runs", pools_.runs.in_use()},
+                                                        {"clusters", bench_.clusters.in_use()}};
+    for (const auto& [what, count] : held) {
+        if (count != 0)
+            throw ModelError(fmt::format("conservation broken: {} {} are still inside the chip", count, what));
+    }
 }
 
 Observations Chip::report() const {

@@ -25,6 +25,8 @@ namespace memwall::chip {
 
 /// The grid that all parts share.
 struct Grid {
+    static constexpr std::int64_t kLeastStepPs = 100;  ///< for tick_of
+
     std::int64_t lookahead_ps = 20'000;  ///< no path between two parts is shorter; the step is at most this
     std::int64_t tick = 0;               ///< the window in progress
     MessagePool pool;
@@ -51,7 +53,8 @@ struct Grid {
 
 private:
     static constexpr int kReciprocalBits = 48;
-    static constexpr std::int64_t kNear = 1 << 22;  // ps; the product stays below 2^64 for any step from 100 ps on
+    static constexpr std::int64_t kNear = 1
+                                          << 22;  // ps; the product stays below 2^64 for any step from kLeastStepPs on
 
     std::int64_t step_ps_;
     std::uint64_t reciprocal_;
@@ -62,16 +65,17 @@ class Part : public sc_core::sc_module {
 public:
     /// Gives this part a message from another one; throws ModelError when it is due too soon (a broken lookahead).
     void deliver(const Message& message) {
+        if (message.due_ps < (grid_.tick + 1) * grid_.step_ps()) refuse(message);
         const std::int64_t tick = grid_.tick_of(message.due_ps);
-        if (tick <= grid_.tick) refuse(message);
         mailbox_.push(grid_.pool, tick, grid_.tick, {message, tick * grid_.step_ps()});
         schedule(tick);
     }
     /// The same for a sender whose messages to this part are due in the order in which it sends them, as a port's are:
     /// they queue in a lane and need no sorting. One sender only may use it, for messages of kind 0.
     void deliver_in_order(const LaneMessage& message) {
+        if (message.due_ps < (grid_.tick + 1) * grid_.step_ps() || message.due_ps < lane_last_ps_)
+            refuse(message.message());
         const std::int64_t tick = grid_.tick_of(message.due_ps);
-        if (tick <= grid_.tick || message.due_ps < lane_last_ps_) refuse(message.message());
         lane_last_ps_ = message.due_ps;
         lane_.push(message);
         schedule(tick);

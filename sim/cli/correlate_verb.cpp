@@ -19,6 +19,7 @@
 #include "device/reader.h"
 #include "validate/bands.h"
 #include "validate/correlation.h"
+#include "workload/model.h"
 
 namespace memwall::cli {
 
@@ -40,7 +41,7 @@ std::uint64_t fnv1a(std::string_view text, std::uint64_t hash = 0xcbf29ce4842223
     return hash;
 }
 
-/// What a result depends on beside the record: this program and the devices.
+/// What a result depends on beside the record: this program, the devices and the models.
 std::uint64_t situation_of(const CorrelateOptions& o, const ConfigDirs& configs) {
     std::uint64_t hash = fnv1a(read_text("/proc/self/exe"));
     std::vector<std::string> names = device::list_devices(configs.devices);
@@ -51,6 +52,12 @@ std::uint64_t situation_of(const CorrelateOptions& o, const ConfigDirs& configs)
     for (const std::string& name : names)
         for (const auto& entry : device::read_description(name, configs.devices, {}).entries)
             hash = fnv1a(entry.pointer + "=" + entry.value, hash);
+    for (const std::string& name : workload::list_models(configs.roots)) {
+        const workload::Model m = workload::load_model(name, configs.roots);
+        hash = fnv1a(fmt::format("{}:{},{},{},{},{},{},{},{};", name, m.hidden, m.intermediate, m.layers, m.heads,
+                                 m.kv_heads, m.head_dim, m.vocabulary, m.window),
+                     hash);
+    }
     for (const std::string& set : o.sets) hash = fnv1a(set, hash);
     return fnv1a(fmt::format("{}", o.most_tflop), hash);
 }
@@ -69,7 +76,7 @@ std::map<std::string, std::string> stand_ins_of(const std::vector<std::string>& 
 }
 
 std::string file_of(const validate::Record& r, std::uint64_t situation) {
-    std::string text = fmt::format("{}{}{}{}{},{},{};", r.device, r.op, r.metric, r.warm ? "w" : "c",
+    std::string text = fmt::format("{}{}{}{}{}{},{},{};", r.device, r.kind, r.op, r.metric, r.warm ? "w" : "c",
                                    static_cast<int>(r.timing), r.graph_ops, r.graph_replays);
     for (const auto& [key, value] : r.params) text += fmt::format("{}={};", key, value);
     for (const auto& [key, value] : r.schedule) text += fmt::format("{}={};", key, value);

@@ -53,6 +53,10 @@ double figure_of(const Simulated& s, const validate::Expressed& e) {
             return chase.p90_cycles;
         case Figure::cycles_each:
             return s.result.sm_cycles / instructions(s, e.op);
+        case Figure::cycles:
+            return us * s.run.sm_clock_mhz;
+        case Figure::roofline_fraction:
+            return std::max(s.result.roofline_compute_us, s.result.roofline_memory_us) / us;
         default:
             return static_cast<double>(s.result.counters.dram_read_bytes + s.result.counters.dram_write_bytes) / us *
                    1e-3 / s.run.hbm_peak_gbps;

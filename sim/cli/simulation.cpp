@@ -56,7 +56,10 @@ result::RunDescription describe(const workload::OpSpec& op, const Work& work, co
     run.hbm_peak_gbps = d.hbm.peak_gbps();
     run.smem_bytes_per_cycle = d.sm.smem_bytes_per_cycle;
     run.vector_lanes = d.sm.fp32_ops_per_cycle;
-    run.l2_peak_gbps = d.floorplan.crossbar_slice.bytes_per_cycle_back * d.l2.slices * d.clocks.sm_mhz * 1e-3;
+    run.l2_peak_gbps = d.floorplan.crossbar_slice.bytes_per_cycle_back * d.l2.slices * d.clocks.l2_mhz * 1e-3;
+    // Both directions, without the headers of its lines.
+    run.link_peak_gbps = 2 * d.floorplan.partition_link_bytes_per_cycle_total * d.clocks.l2_mhz * 1e-3 *
+                         d.l2.line_bytes / (d.l2.line_bytes + d.crossbar.request_bytes);
     run.crossbar_peak_gbps = d.floorplan.gpc_crossbar.bytes_per_cycle_back * d.gpcs() * d.clocks.sm_mhz * 1e-3;
     if (op.op() == "model_decode") run.tokens = static_cast<double>(op.number("batch"));
     if (op.op() == "model_prefill") run.tokens = static_cast<double>(op.number("batch") * op.number("tokens"));

@@ -40,6 +40,7 @@ std::string bound_of(const RunDescription& run, const Counters& used, const OpRe
     const Use uses[] = {
         {"hbm", ratio(used.hbm.data_ps + used.hbm.refresh_ps + used.hbm.bank_ps + used.hbm.turnaround_ps, channel_ps)},
         {"l2", ratio(gbps(used.l2_read_bytes), run.l2_peak_gbps)},
+        {"link", ratio(gbps(used.link_bytes), run.link_peak_gbps)},
         {"crossbar", ratio(gbps(used.sm_read_bytes - used.multicast_bytes), run.crossbar_peak_gbps)},
         {"smem", ratio(static_cast<double>(used.smem_bytes) / run.smem_bytes_per_cycle, sm_cycles)},
         {"tensor", ratio(used.tensor_busy_ps, sm_ps)},

@@ -85,6 +85,7 @@ struct RunDescription {
     double smem_bytes_per_cycle = 0, vector_lanes = 0;
     double l2_peak_gbps = 0;        ///< what the slices' ports pass
     double crossbar_peak_gbps = 0;  ///< what the GPCs' ports pass
+    double link_peak_gbps = 0;      ///< what passes between the partitions, both ways
     double tokens = 0;              ///< produced or processed; 0: none
     Layers layers;
     Power power;
@@ -98,7 +99,7 @@ struct RunDescription {
 struct OpResult {
     std::string name, op;
     std::vector<std::pair<std::string, std::string>> params;  ///< see trace::Kernel
-    std::string bound;  ///< hbm l2 crossbar smem tensor vector sfu, or latency or launch: see bound_of
+    std::string bound;  ///< hbm l2 link crossbar smem tensor vector sfu, or latency or launch: see bound_of
     double start_us = 0, time_us = 0, gap_us = 0;
     double flops = 0, tflops = 0;
     std::uint64_t dram_read_bytes = 0, dram_write_bytes = 0, l2_bytes = 0, smem_bytes = 0;

@@ -20,9 +20,9 @@ namespace {
 
 constexpr int kKernelProcess = 1;  // SM i is process kFirstSm + i
 constexpr int kFirstSm = 100;
-// A thread's number: thousands are the row of a lane that needs several, hundreds the track, the rest the lane.
-constexpr int kPerTrack = 100;
-constexpr int kPerRow = 1000;
+// A thread's number: ten thousands are the row of a lane that needs several, thousands the track, the rest the lane.
+constexpr int kPerTrack = 1000;
+constexpr int kPerRow = 10000;
 
 std::string track_name(TimelineSpan::Track track, int lane) {
     switch (track) {

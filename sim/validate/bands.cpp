@@ -68,7 +68,7 @@ std::optional<double> distance(const std::map<std::string, std::string>& a,
             const double factor = std::log(*x / *y);
             sum += factor * factor;
         } else if (key == "passes") {
-            if ((*x > 1) != (*y > 1)) return std::nullopt;  // resident or not
+            if (!x || !y || (*x > 1) != (*y > 1)) return std::nullopt;  // resident or not
         } else if (kind_of(value) != kind_of(other->second)) {
             return std::nullopt;
         }

@@ -168,6 +168,15 @@ OpSpec adapted(const Record& r, std::int64_t l1_bytes, Figure& figure, std::stri
     return {op, params};
 }
 
+/// A cluster of 2 along m may stand as 2, [2, 1] or [2, 1, 1].
+std::string along_m(const std::string& cluster) {
+    const std::size_t cross = cluster.find('x');
+    if (cross == std::string::npos) return cluster;
+    if (cluster.find_first_not_of("1x", cross) != std::string::npos)
+        refuse(fmt::format("a cluster of {}: memwall's are along m", cluster));
+    return cluster.substr(0, cross);
+}
+
 workload::ScheduleWish wish_of(const Record& r) {
     workload::ScheduleWish wish;
     const auto number = [&](const std::string& text, const std::string& key) {
@@ -178,10 +187,10 @@ workload::ScheduleWish wish_of(const Record& r) {
             wish.tile = workload::parse_tile(value, "schedule tile");
         } else if (key == "stages") {
             wish.stages = number(value, key);
-        } else if (key == "split") {
+        } else if (key == "split" || key == "split_k") {
             wish.split = number(value, key);
         } else if (key == "cluster") {
-            wish.cluster = number(value, key);
+            wish.cluster = number(along_m(value), key);
         } else if (key == "panel") {
             wish.panel = number(value, key);
         } else if (key == "persistent") {
@@ -203,15 +212,24 @@ workload::ScheduleWish wish_of(const Record& r) {
 
 Figure figure_of(const Record& r) {
     const bool chase = r.op == "pointer_chase" || r.op == "dsmem_chase";
-    if (r.metric == "time_us") return r.op == "launch" ? Figure::time_each_us : Figure::time_us;
-    if (r.metric == "tflops") return Figure::tflops;
-    if (r.metric == "gbps") return Figure::gbps;
-    if (r.metric == "tokens_per_s") return Figure::tokens_per_s;
-    if (r.metric == "fraction_of_peak") return Figure::memory_fraction;
+    const bool moves = is_stream(r.op) || r.op == "tma_read" || r.op == "elementwise";
+    const bool model = r.op == "model_decode" || r.op == "model_prefill";
+    const bool kernel = !chase && r.op != "wgmma" && r.op != "launch";
+    // A chain's value is of one access, a wgmma's of one instruction: their kernels' times say nothing.
+    if (r.metric == "time_us" && r.op == "launch") return Figure::time_each_us;
+    if (r.metric == "time_us" && kernel) return Figure::time_us;
+    if (r.metric == "cycles" && kernel) return Figure::cycles;
+    if (r.metric == "tflops" && !chase && !moves && r.op != "launch") return Figure::tflops;
+    if (r.metric == "gbps" && kernel) return Figure::gbps;
+    if (r.metric == "tokens_per_s" && model) return Figure::tokens_per_s;
+    // What stays in L2 has no share of the memory's peak.
+    if (r.metric == "fraction_of_peak" && moves && !r.warm && r.number("passes", 1) <= 1)
+        return Figure::memory_fraction;
+    if (r.metric == "fraction_of_peak" && !moves && !chase && r.op != "launch") return Figure::roofline_fraction;
     if (r.metric == "latency_ns" && chase) return Figure::chase_ns;
-    if (r.metric == "latency_cycles" && chase) return Figure::chase_cycles;
+    if ((r.metric == "latency_cycles" || r.metric == "cycles") && chase) return Figure::chase_cycles;
     if ((r.metric == "latency_cycles" || r.metric == "cycles") && r.op == "wgmma") return Figure::cycles_each;
-    refuse(fmt::format("the metric {} of a {} is not something that a simulation of it gives", r.metric, r.op));
+    refuse(fmt::format("{} of {}: no figure of its simulation is that", r.metric, r.op));
 }
 
 /// What a replayed graph takes for one of its operations beside the operation's kernels. From one operation to the next
@@ -235,13 +253,16 @@ Expressed express(const Record& r, const device::Device& device) {
     if (!(r.value > 0)) refuse("a measured value of zero has no relative error");
     const auto ops = workload::op_names();
     if (std::find(ops.begin(), ops.end(), r.op) == ops.end())
-        refuse(fmt::format("\"{}\" is an experiment of its own, not an operation that memwall simulates", r.op));
+        refuse(fmt::format("\"{}\" is no operation that memwall simulates", r.op));
     Figure figure = figure_of(r);
     std::string note;
     OpSpec op = adapted(r, device.sm.l1_bytes, figure, note);
     Expressed e{std::move(op), wish_of(r), figure, 0, false, false, note};
     e.warm = r.warm && !in_one_launch(r);  // passes inside a launch warm up by themselves
     if (r.timing == Timing::graph_node) e.added_us = around_a_node(r, device.launch);
+    // One after another in a stream, kernels do not overlap: at least what a graph has between two lies between them.
+    // (The stream's own gap is that of kernels so short that the host cannot launch them fast enough.)
+    if (r.timing == Timing::event && r.kind == "kernel" && !is_stream(r.op)) e.added_us = device.launch.graph_gap_us;
     if (r.timing == Timing::event_with_launch) e.added_us = device.launch.first_launch_us;
     const std::string* data = r.find("data");
     e.at_full_clock = e.op.op() == "pointer_chase" || e.op.op() == "dsmem_chase" || e.op.op() == "launch" ||

@@ -23,7 +23,9 @@ enum class Figure {
     chase_near_cycles,  ///< the tenth percentile: the nearer places of the chase
     chase_far_cycles,   ///< the ninetieth
     cycles_each,        ///< SM cycles for each instruction of a wgmma chain
+    cycles,             ///< SM cycles of the time
     memory_fraction,    ///< DRAM bytes over time and peak
+    roofline_fraction,  ///< the larger roofline over the time: of arithmetic's peak, or of memory's
 };
 
 struct Expressed {

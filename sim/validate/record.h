@@ -13,7 +13,7 @@ namespace memwall::validate {
 /// What a measured value contains beside the kernel's own time.
 enum class Timing {
     in_kernel,          ///< clocks read inside the kernel
-    event,              ///< many launches between two events, or one long kernel
+    event,              ///< many launches in a stream between two events: the gap from one to the next is in it
     event_with_launch,  ///< one short call between events: the launch is in it
     graph_node,         ///< replays of a CUDA graph, per operation: the gap between nodes is in it
     profiler,           ///< the profiler's duration of the kernel

@@ -65,7 +65,7 @@ void Crossbar::accept(std::uint32_t index, std::int64_t now_ps) {
     }
     const auto slice = static_cast<std::size_t>(wiring_.slice_index[chunk.slice]);
     if (!waiting_[slice].empty() || credits_[slice] < chunk.lines) {
-        waiting_[slice].push({index, chunk.lines});
+        waiting_[slice].push({index, chunk.lines, at_ps});
     } else {
         forward(index, at_ps);
     }
@@ -91,7 +91,7 @@ void Crossbar::answer(std::uint32_t index, std::int64_t now_ps) {
     credits_[slice] += chunk.lines;
     auto& waiting = waiting_[slice];
     while (!waiting.empty() && credits_[slice] >= waiting.front().lines) {
-        forward(waiting.front().chunk, now_ps);
+        forward(waiting.front().chunk, std::max(now_ps, waiting.front().at_ps));
         waiting.pop();
         if (!waiting.empty()) shared_.chunks.prefetch(waiting.front().chunk);
     }

@@ -67,6 +67,7 @@ private:
     struct Waiting {
         std::uint32_t chunk;
         int lines;
+        std::int64_t at_ps;  // when it has passed its own ports
     };
     std::vector<RingQueue<Waiting>> waiting_;  // by slice: chunks without a credit
     double header_bytes_;

@@ -8,6 +8,7 @@ namespace memwall::chip {
 
 namespace {
 
+constexpr std::uint32_t kMostClusters = 0xFFFF;  // a chunk names its cluster in 16 bits
 constexpr int kReadyMoment = 0, kFirstCta = 1, kFirstData = 2, kDrain = 3, kEnd = 4;
 
 }  // namespace
@@ -224,6 +225,7 @@ bool LaunchUnit::place_cluster(std::size_t kernel, std::int64_t now_ps) {
         if (count < size) continue;
         rotor_ = static_cast<int>((static_cast<std::size_t>(rotor_) + i + 1) % gpcs);
         const std::uint32_t cluster = bench_.clusters.take();
+        if (cluster > kMostClusters) throw ModelError(fmt::format("more than {} clusters at a time", kMostClusters));
         ClusterRecord& record = bench_.clusters[cluster];
         record = ClusterRecord{};
         record.ctas = size;
@@ -285,6 +287,8 @@ void LaunchUnit::exited(int sm, int slot, std::size_t kernel, bool is_drained, s
 
 void LaunchUnit::drained(int sm, int slot, std::size_t kernel, std::int64_t now_ps) {
     free_[static_cast<std::size_t>(sm)].free_slots.push_back(static_cast<std::uint8_t>(slot));
+    const std::uint32_t cluster = sms_[static_cast<std::size_t>(sm)]->order(slot).cluster;
+    if (cluster != kNone && --bench_.clusters[cluster].live == 0) bench_.clusters.give_back(cluster);
     Running& run = running_[kernel];
     if (++run.drained < bench_.programs[kernel].kernel->ctas) {
         place_all(now_ps, sm);

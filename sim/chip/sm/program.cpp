@@ -6,14 +6,11 @@
 
 #include "base/error.h"
 #include "chip/sm/cta.h"
+#include "device/occupancy.h"
 
 namespace memwall::chip {
 
 namespace {
-
-int round_up(std::int64_t value, int unit) {
-    return static_cast<int>((value + unit - 1) / unit * unit);
-}
 
 RoleProgram match_loops(const trace::Role& role, const std::string& where) {
     RoleProgram program{&role, std::vector<std::uint16_t>(role.steps.size(), 0)};
@@ -42,7 +39,11 @@ void check_fits(const Program& p, const trace::Kernel& k, const device::SmParams
         throw InputError(where, fmt::format("{} bytes of shared memory per CTA", k.smem_bytes),
                          fmt::format("at most {} (sm.smem_per_cta_max_bytes)", sm.smem_per_cta_max_bytes));
     }
-    if (p.threads > sm.max_threads || p.registers > sm.registers) {
+    if (p.smem_bytes > sm.smem_bytes) {
+        throw InputError(where, fmt::format("{} bytes of shared memory per CTA, as allocated", p.smem_bytes),
+                         fmt::format("at most {} (sm.smem_bytes)", sm.smem_bytes));
+    }
+    if (p.threads > sm.max_threads || p.warps > sm.max_warps || p.registers > sm.registers) {
         throw InputError(where,
                          fmt::format("{} threads with {} registers each = {} registers per CTA", p.threads,
                                      k.registers_per_thread, p.registers),
@@ -60,13 +61,6 @@ void check_fits(const Program& p, const trace::Kernel& k, const device::SmParams
         throw InputError(where, fmt::format("a cluster of {}", k.work.cluster),
                          fmt::format("at most {}", ClusterRecord::kMaxCtas));
     }
-}
-
-int occupancy(const Program& p, const trace::Kernel& k, const device::SmParams& sm) {
-    int ctas = std::min({sm.max_ctas, k.ctas_per_sm_limit, sm.max_threads / p.threads, sm.max_warps / p.warps});
-    if (p.registers > 0) ctas = std::min(ctas, sm.registers / p.registers);
-    if (p.smem_bytes > 0) ctas = std::min(ctas, sm.smem_bytes / p.smem_bytes);
-    return std::max(ctas, 1);
 }
 
 }  // namespace
@@ -90,12 +84,12 @@ Program compile(const trace::Trace& trace, std::size_t index, const device::Devi
     for (std::size_t r = 0; r < k.rings.size(); ++r) {
         if (p.ring_group[r] > 1) p.ring_group[r] = k.work.cluster;
     }
-    p.threads = p.warps * 32;
-    p.registers =
-        p.warps * round_up(static_cast<std::int64_t>(k.registers_per_thread) * 32, sm.register_allocation_unit);
-    p.smem_bytes = round_up(k.smem_bytes + sm.smem_reserved_per_cta_bytes, sm.smem_allocation_unit_bytes);
+    const device::CtaResources cta = device::allocated(sm, p.warps, k.registers_per_thread, k.smem_bytes);
+    p.threads = cta.threads;
+    p.registers = cta.registers;
+    p.smem_bytes = cta.smem_bytes;
     check_fits(p, k, sm);
-    p.ctas_per_sm = occupancy(p, k, sm);
+    p.ctas_per_sm = std::min(k.ctas_per_sm_limit, device::occupancy(sm, cta));
     return p;
 }
 
