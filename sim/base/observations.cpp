@@ -68,7 +68,6 @@ Counters& Counters::operator+=(const Counters& o) {
     tensor_busy_ps += o.tensor_busy_ps;
     vector_busy_ps += o.vector_busy_ps;
     sfu_busy_ps += o.sfu_busy_ps;
-    smem_busy_ps += o.smem_busy_ps;
     wait_data_ps += o.wait_data_ps;
     sm_active_ps += o.sm_active_ps;
     ctas += o.ctas;
@@ -100,7 +99,6 @@ Counters operator-(Counters a, const Counters& b) {
     a.tensor_busy_ps -= b.tensor_busy_ps;
     a.vector_busy_ps -= b.vector_busy_ps;
     a.sfu_busy_ps -= b.sfu_busy_ps;
-    a.smem_busy_ps -= b.smem_busy_ps;
     a.wait_data_ps -= b.wait_data_ps;
     a.sm_active_ps -= b.sm_active_ps;
     a.ctas -= b.ctas;

@@ -135,7 +135,8 @@ Work work_of(const workload::OpSpec& op, const workload::ScheduleWish& wish, con
     std::int64_t layers = 0, simulated = 0;
     if (op.op() == "model_decode" || op.op() == "model_prefill") {
         const std::int64_t whole = workload::load_model(*op.find("model"), configs.roots).layers;
-        layers = simulated = std::min(whole, op.number("layers", whole));
+        layers = simulated = op.number("layers", whole);
+        if (layers > whole) throw InputError("layers", std::to_string(layers), fmt::format("1 to {}", whole));
         if (op.op() == "model_prefill") simulated = std::min(layers, most_prefill_layers);
     }
     Work work{workload::build_trace(simulated < layers ? with_layers(op, simulated) : op, wish, device, configs.roots),

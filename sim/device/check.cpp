@@ -10,6 +10,8 @@
 namespace memwall::device {
 namespace {
 
+constexpr int kMostNamed = 256;  // SMs, and slices: chip::Chunk names either in 8 bits
+
 struct Checker {
     const Device& d;
     const std::string& file;
@@ -40,6 +42,9 @@ struct Checker {
         ordered("/sm/smem_reserved_per_cta_bytes", "smem_reserved_per_cta_bytes", d.sm.smem_reserved_per_cta_bytes,
                 "smem_per_cta_max_bytes", d.sm.smem_per_cta_max_bytes);
         ordered("/sm/max_warps", "32 * max_warps", 32.0 * d.sm.max_warps, "max_threads", d.sm.max_threads);
+        constexpr int kMostL1 = 16 << 20;  // each SM's tags are kept
+        ordered("/sm/l1_bytes", "l1_bytes", d.sm.l1_bytes, "the most that is simulated", kMostL1);
+        ordered("/floorplan/sms_per_gpc", "SMs", d.sms(), "the most that a request can name", kMostNamed);
     }
 
     void l2() const {
@@ -60,6 +65,7 @@ struct Checker {
                 fmt::format("{} / {} = {} sectors of a line", c.line_bytes, c.sector_bytes, sectors),
                 "at most 4 sectors of a line");
         divides("/l2/slices", c.slices, "slices", 2, "partitions");
+        ordered("/l2/slices", "slices", c.slices, "the most that a request can name", kMostNamed);
         divides("/l2/slice_bytes", c.slice_bytes, "bytes of a slice",
                 static_cast<std::int64_t>(c.ways) * c.interleave_bytes,
                 fmt::format("bytes (one granule in each of {} ways)", c.ways));

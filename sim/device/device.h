@@ -84,7 +84,7 @@ struct TensorParams {
 /// SM-to-L2 network. Latency and width of the wires are the floorplan's; this is what the switches add.
 struct CrossbarParams {
     double request_bytes;            ///< size of a read request (and of a write's header) on the request network
-    int coalescer_entries;           ///< per GPC: requests in flight that later requests of other SMs can join; 0: none
+    int coalescer_entries;           ///< per CPC: requests in flight that later requests of other SMs can join; 0: none
     double cluster_latency_cycles;   ///< one way between two SMs of a cluster
     double cluster_bytes_per_cycle;  ///< per SM and direction
 };

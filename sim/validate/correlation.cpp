@@ -34,6 +34,10 @@ std::string micro_family(const Record& r) {
 
 std::string kernel_family(const Record& r) {
     if (r.op == "gemm") {
+        // A kernel of whatever quality, measured for its schedule: it is ranked (rankings_of), and says little of what
+        // a library takes.
+        const auto is_tile = [](const auto& entry) { return entry.first == "tile"; };
+        if (std::any_of(r.schedule.begin(), r.schedule.end(), is_tile)) return "gemm, of a given tile";
         const double m = r.number("m");
         return m <= 64 ? "gemm, m <= 64" : m < 1024 ? "gemm, m 65 to 1023" : "gemm, m >= 1024";
     }
@@ -213,14 +217,18 @@ double kendall_tau(const std::vector<std::pair<double, double>>& points) {
 }
 
 std::vector<Ranking> rankings_of(const std::vector<Result>& results) {
-    std::map<std::string, std::vector<const Result*>> groups;
+    // By work and library, by schedule: the fastest, where several stages of an optimisation have one schedule.
+    std::map<std::string, std::map<std::string, const Result*>> groups;
     for (const Result& r : results) {
-        if (r.compared() && !r.record.schedule.empty())
-            groups[work_of(r.record, false) + "|" + r.record.library].push_back(&r);
+        if (!r.compared() || r.record.schedule.empty()) continue;
+        const Result*& best = groups[work_of(r.record, false) + "|" + r.record.library][work_of(r.record, true)];
+        if (best == nullptr || cost(r.record, r.record.value) < cost(best->record, best->record.value)) best = &r;
     }
     std::vector<Ranking> rankings;
-    for (const auto& [key, members] : groups) {
-        if (members.size() < 3) continue;
+    for (const auto& [key, by_schedule] : groups) {
+        if (by_schedule.size() < 3) continue;
+        std::vector<const Result*> members;
+        for (const auto& [schedule, result] : by_schedule) members.push_back(result);
         std::vector<std::pair<double, double>> points;
         const Result *favourite = nullptr, *fastest = nullptr;
         for (const Result* r : members) {
@@ -232,6 +240,8 @@ std::vector<Ranking> rankings_of(const std::vector<Result>& results) {
         }
         Ranking ranking;
         ranking.what = fmt::format("{} on {}", members.front()->simulation.op, members.front()->record.device);
+        if (const std::string& library = members.front()->record.library; !library.empty())
+            ranking.what += " (" + library + ")";
         ranking.n = static_cast<int>(members.size());
         ranking.kendall_tau = kendall_tau(points);
         ranking.regret_pct =

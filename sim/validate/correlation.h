@@ -43,7 +43,7 @@ struct ErrorStats {
     double mape_pct = 0, median_ape_pct = 0, p90_ape_pct = 0, bias_pct = 0;
 };
 
-/// Records of one operation that differ only in schedule.
+/// Records of one operation and library that differ only in schedule; of several with the same one, the fastest.
 struct Ranking {
     std::string what;
     int n = 0;

@@ -205,6 +205,35 @@ TEST(Rows, AreAsFastAsMemoryWithWhatEarlierLaunchesLeftToWriteBack) {
     }
 }
 
+// TileOps on H200, its SMs held at 1500 MHz: decode attention takes 59.4 us more for 131072 tokens than for 65536, that
+// is 4.52 TB/s, as much as the same product reads at 1980 MHz. Beyond the crossbar the SM clock has no say.
+TEST(Hbm, ASlowerSmClockLeavesTheMemoryItsRate) {
+    const auto time = [](const char* kv) {
+        return simulate(
+                   std::string("attention_decode batch=1 heads=40 kv_heads=8 head_dim=128 dtype=fp16 kernel=flash3 "
+                               "kv_layout=nhd path=plain split=16 kv=") +
+                       kv,
+                   {"/clocks/sm_mhz=1500"}, "h200-sxm")
+            .result.time_us;
+    };
+    EXPECT_NEAR(time("131072") - time("65536"), 59.4, 0.05 * 59.4);
+}
+
+// Data of writes cross the interposer as well: five stacks of 100 bytes per L2 cycle pass 990 GB/s.
+TEST(Hbm, ANarrowInterposerBindsWritesToo) {
+    const auto s = simulate("write bytes=67108864", {"/floorplan/interposer_stack/bytes_per_cycle=100"});
+    EXPECT_NEAR(67108864 / s.result.time_us * 1e-3, 990, 0.03 * 990);
+}
+
+// Small tiles leave room for several CTAs on an SM, and persistent kernels are launched with as many as fit: 64x64x64
+// in two stages takes 48 of the SM's 228 KiB.
+TEST(Gemm, PersistentCtasAreAsManyAsFit) {
+    const std::string product = "gemm m=2048 n=4096 k=512 dtype=bf16 tile=64x64x64 stages=2 cluster=1";
+    const auto s = simulate(product + " persistent=true");
+    EXPECT_EQ(s.run.kernels.front().ctas, 4 * 132);
+    EXPECT_NEAR(s.result.time_us, simulate(product + " persistent=false").result.time_us, 0.2 * s.result.time_us);
+}
+
 TEST(Gemm, FewRowsTakeAsLongAsTheirWeights) {
     // Up to 64 rows a product reads its weights and little else. So many requests are under way here that the chip's
     // pools grow while answers arrive.

@@ -8,9 +8,8 @@
 // Decisions are taken at run level: a run (consecutive bursts in one row) takes a lane of the column bus (column_bus.h)
 // for its whole length, unless the bus turns, its SID changes or all banks refresh, which cut it at a burst. In order
 // of time, and at one clock in this order: refresh, arrivals, ends of runs, turns of the bus, one ACT, one column.
-// - ACT: of the banks whose requests need a row, the first that may; among several the oldest request. The PRE before
-// it
-//   goes as soon as the row is wanted no more: no request for it, and one for another row.
+// - ACT: of the banks whose requests need a row, the first that may; among several the oldest request. Its PRE goes as
+//   soon as the row is wanted no more: no request for it, and one for another row.
 // - Column: of the banks with an open row that is asked for, the first that may; among several the oldest request. The
 //   lanes stay in one SID until it offers nothing and another SID could fill the lanes, or for at most the age cap.
 // - Age cap: a request that has waited four times as long as the read queue takes to drain at peak goes before younger

@@ -37,7 +37,7 @@ public:
     [[nodiscard]] std::uint64_t remaining() const { return remaining_; }
     /// `bank` (or all) has been sent its refresh.
     void issued(int bank);
-    /// Nothing is queued until `now`: skips whole rounds, which leave no trace, and says that it did.
+    /// Nothing is queued until `now`: skips whole rounds, which leave no trace.
     void skip_rounds(Clk now);
 
 private:

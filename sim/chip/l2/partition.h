@@ -145,7 +145,6 @@ private:
     void withdraw_copy(std::size_t slice, std::uint32_t row, unsigned lines);
     // Fills.
     void fetch(std::uint32_t fill, std::int64_t ready_ps);
-    void fetch_from_memory(std::uint32_t fill, std::int64_t ready_ps);
     void finish_run(std::uint32_t run, std::int64_t now_ps);
     void finish_fill(std::uint32_t fill, std::int64_t ready_ps);
     void wake_asker(std::uint32_t who, const Fill& fill, std::int64_t ready_ps);

@@ -86,9 +86,6 @@ void LaunchUnit::handle(const Message& message) {
         case ready:
             make_ready(message.payload, now);
             break;
-        case dispatch:
-            place_all(now, -1);
-            break;
         case cta_exited:
             exited(sm, slot, message.arg >> 1, (message.arg & 1) != 0, now);
             break;

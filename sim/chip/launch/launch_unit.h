@@ -24,7 +24,6 @@ class LaunchUnit : public PartOf<LaunchUnit> {
 public:
     enum Kind : std::uint32_t {
         ready,          ///< payload: kernel: it may be dispatched
-        dispatch,       ///< try to place CTAs
         cta_exited,     ///< payload: sm << 8 | slot; arg: kernel << 1 | drained
         cta_drained,    ///< payload: sm << 8 | slot; arg: kernel
         cta_triggered,  ///< arg: kernel

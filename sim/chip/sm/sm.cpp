@@ -11,8 +11,6 @@ namespace memwall::chip {
 
 namespace {
 
-/// Ring numbers of chunks that belong to no ring.
-
 /// 128-byte requests that a run of bytes takes.
 std::uint32_t lines_of(std::uint64_t address, std::uint32_t bytes) {
     constexpr std::uint32_t kLineBytes = 128;
@@ -338,7 +336,6 @@ void Sm::check_mma(std::uint32_t turn, std::int64_t now_ps) {
     }
     if (const auto job = tensor_.end_turn(now_ps, smem_other_ps_)) {
         counters_.tensor_busy_ps += job->tensor_ps;
-        counters_.smem_busy_ps += job->operand_ps;
         const Cta& cta = slots_[job->cta];
         const RoleState& role = cta.roles[job->role];
         if (watched()) note(TimelineSpan::Track::tensor, role.instance, cta, role, job->first_ps, now_ps);

@@ -32,8 +32,7 @@ struct Workbench {
     std::vector<TimelineSpan>* timeline = nullptr;  ///< null: nobody watches
     std::vector<TileObservation>* tiles = nullptr;  ///< beside it
     std::vector<bool> watched;                      ///< by SM
-    ChaseObservation chase;
-    std::vector<double> chase_samples;  ///< cycles
+    std::vector<double> chase_samples;              ///< cycles
 };
 
 class Sm : public PartOf<Sm> {
@@ -83,7 +82,7 @@ public:
 private:
     void start(int slot, std::int64_t now_ps);
     void run(int slot, int role, std::int64_t now_ps);  // interpreter.cpp
-    enum class Outcome { next, stay, blocked, finished };
+    enum class Outcome { next, stay, blocked };
     Outcome step(Cta& cta, int slot, int role_index, RoleState& role, const trace::Step& step, std::int64_t& now_ps);
     Outcome begin_loop(const Program& program, RoleState& role, const trace::Step& step);
     Outcome end_loop(const Program& program, RoleState& role);

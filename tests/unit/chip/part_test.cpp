@@ -106,5 +106,29 @@ TEST(Part, RefusesAMessageToItselfFromBeforeTheWindowInProgress) {
     EXPECT_THROW(std::rethrow_exception(grid.failure), ModelError);
 }
 
+/// Gives its neighbour something whose time has passed.
+class Late : public PartOf<Late> {
+public:
+    using PartOf::PartOf;
+    void connect(Late& other) { other_ = &other; }
+    void begin() { deliver({4 * kLatencyPs, next_order(), 0, 0, 0}); }
+    void handle(const Message& message) { send(*other_, message.due_ps - 3 * kLatencyPs, 0, 0); }
+
+private:
+    Late* other_ = nullptr;
+};
+
+TEST(Part, RefusesAMessageFromBeforeTheWindowInProgress) {
+    sc_core::sc_simcontext context;
+    sc_core::sc_curr_simcontext = &context;
+    Grid grid;
+    Late part(sc_core::sc_module_name("late"), grid, 1), other(sc_core::sc_module_name("other"), grid, 2);
+    part.connect(other);
+    part.begin();
+    sc_core::sc_start();
+    ASSERT_TRUE(grid.failure);
+    EXPECT_THROW(std::rethrow_exception(grid.failure), ModelError);
+}
+
 }  // namespace
 }  // namespace memwall::chip

@@ -98,6 +98,13 @@ std::vector<Broken> rules() {
         Broken{"items left out", "7 CTAs for 8 work items", [](Trace& t) { t.kernels[0].ctas = 7; }},
         Broken{"items taken without persistence", "items taken one by one",
                [](Trace& t) { t.kernels[0].work.dynamic = true; }},
+        Broken{"half a byte", "tensor data: found 1023 elements of int4 in its last dimension; allowed: whole bytes",
+               [](Trace& t) {
+                   t.tensors[0].dtype = Dtype::int4;
+                   t.tensors[0].shape[1] = 1023;
+               }},
+        Broken{"streamed without persistence", "tiles of 4 streamed steps",
+               [](Trace& t) { t.kernels[0].work.stream_steps = 4; }},
         Broken{"no grain", "a limit in units of 0", [](Trace& t) { consumer(t)[0].limit_grain = 0; }},
         Broken{"cluster", "8 CTAs; allowed: a positive multiple of the cluster of 3",
                [](Trace& t) { t.kernels[0].work.cluster = 3; }},

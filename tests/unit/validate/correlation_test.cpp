@@ -100,6 +100,25 @@ TEST(Ranking, RegretIsWhatTheFavouriteCosts) {
     EXPECT_NEAR(rankings[0].kendall_tau, 1.0 / 3, 1e-12);
 }
 
+TEST(Ranking, OfOneScheduleTheFastestKernelCounts) {
+    std::vector<Record> records;
+    std::vector<Simulation> simulations;
+    // Two stages of an optimisation have the schedule that the simulation prefers: the better is no worse than the
+    // rest.
+    const double measured[] = {14, 10, 11, 15}, guessed[] = {9, 9, 12, 20};
+    const char* stages[] = {"4", "4", "3", "2"};
+    for (int i = 0; i < 4; ++i) {
+        records.push_back(record("r" + std::to_string(i), measured[i]));
+        records.back().schedule = {{"stages", stages[i]}};
+        simulations.push_back(simulated(guessed[i]));
+    }
+    const auto rankings = rankings_of(compare(records, simulations));
+    ASSERT_EQ(rankings.size(), 1U);
+    EXPECT_EQ(rankings[0].n, 3);
+    EXPECT_EQ(rankings[0].regret_pct, 0);
+    EXPECT_NEAR(rankings[0].kendall_tau, 1, 1e-12);
+}
+
 TEST(SimpleModels, GetTheBestEfficiencyThatThereIs) {
     // Memory-bound times that are all the roofline over 0.8: a fixed efficiency is then exact.
     std::vector<Record> records;

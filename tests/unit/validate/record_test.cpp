@@ -151,6 +151,26 @@ TEST(Express, AResidentStreamIsRepeatedAndALongOneIsCut) {
     EXPECT_FALSE(cut.note.empty());
 }
 
+TEST(Express, UnderstandsASchedulesOtherNames) {
+    Record r = record_of("gemm", {{"m", "512"}, {"n", "64"}, {"k", "640"}, {"dtype", "bf16"}}, "cycles");
+    r.schedule = {{"split_k", "4"}, {"cluster", "2x1"}};
+    const auto e = validate::express(r, pcie());
+    EXPECT_EQ(e.wish.split, 4);
+    EXPECT_EQ(e.wish.cluster, 2);
+    EXPECT_EQ(e.figure, validate::Figure::cycles);
+    r.schedule = {{"cluster", "1x2"}};
+    EXPECT_THROW(validate::express(r, pcie()), InputError);
+}
+
+TEST(Express, KernelsOneAfterAnotherCarryTheGapBetweenThem) {
+    Record r = record_of("gemm", {{"m", "512"}, {"n", "64"}, {"k", "640"}, {"dtype", "bf16"}}, "time_us");
+    r.kind = "kernel";
+    r.timing = validate::Timing::event;
+    EXPECT_EQ(validate::express(r, pcie()).added_us, pcie().launch.graph_gap_us);
+    r.timing = validate::Timing::profiler;
+    EXPECT_EQ(validate::express(r, pcie()).added_us, 0);
+}
+
 TEST(Express, WhatItCannotSayItRefuses) {
     const auto why = [](const Record& r) -> std::string {
         try {

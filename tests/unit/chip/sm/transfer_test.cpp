@@ -69,6 +69,27 @@ TEST(BoxWalk, ScattersPagesOverTheSameFootprint) {
     EXPECT_NE(*page1.begin(), *page0.rbegin() + 1);
 }
 
+TEST(BoxWalk, PagesThatTheTensorDoesNotFillStayInItsFootprint) {
+    // 3 sequences of 100 rows in pages of 16: the seventh page of each is a quarter full.
+    trace::Tensor paged;
+    paged.base = 1 << 21;
+    paged.dtype = trace::Dtype::bf16;
+    paged.rank = 3;
+    paged.shape = {3, 100, 128};
+    paged.stride_bytes = {100 * 256, 256, 2};
+    paged.paged_dim = 1;
+    paged.page_extent = 16;
+    EXPECT_EQ(paged.footprint_bytes(), 3U * 7 * 16 * 256);
+    std::set<std::uint64_t> all;
+    for (std::int64_t sequence = 0; sequence < 3; ++sequence) {
+        for (const std::uint64_t byte : walk(BoxWalk(paged, {sequence, 0, 0}, {1, 100, 128}, 1024)))
+            EXPECT_TRUE(all.insert(byte).second);
+    }
+    EXPECT_EQ(all.size(), 3U * 100 * 256);
+    EXPECT_GE(*all.begin(), paged.base);
+    EXPECT_LT(*all.rbegin(), paged.base + paged.footprint_bytes());
+}
+
 TEST(BoxWalk, HeadsThatLieInsideAPageShareIt) {
     // A cache of 2 sequences, 4 heads, 64 tokens of 128 fp16: [sequence][token][head][dim] in memory, pages of 16
     // tokens.
