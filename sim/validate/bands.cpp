@@ -82,7 +82,7 @@ std::string bands_json(const std::vector<Result>& results) {
     nlohmann::ordered_json records = nlohmann::ordered_json::array();
     for (const Result& r : results) {
         const bool in_cycles = r.record.metric == "latency_cycles" || r.record.metric == "cycles";
-        if (!r.compared() || in_cycles) continue;
+        if (!r.compared() || in_cycles || r.family == kGivenTile) continue;
         const double error = lower_is_better(r.record.metric) ? r.error_pct : 100 * (1 / (1 + r.error_pct / 100) - 1);
         nlohmann::ordered_json params = nlohmann::ordered_json::object();
         const workload::OpSpec op = workload::parse_op(r.simulation.op);

@@ -27,7 +27,7 @@ struct TimedOp {
 };
 
 /// Schema memwall-bands/1: what `correlate` leaves for later runs. Latencies in cycles tell nothing of a time and are
-/// left out, as is what was skipped.
+/// left out, as is what was skipped, and products of a given tile: a run's schedule is its own.
 std::string bands_json(const std::vector<Result>& results);
 std::vector<BandRecord> read_bands(const std::string& path);
 

@@ -63,6 +63,9 @@ struct Summary {
     double memory_efficiency = 0, compute_efficiency = 0;  ///< of roofline_fixed: the best two for these very records
 };
 
+/// The family of products whose tile the record names: kernels of whatever quality, measured for their schedule.
+inline constexpr const char* kGivenTile = "gemm, of a given tile";
+
 /// The family that a record is judged with, such as "gemm, m <= 64" or "decode attention, KV > 60 MB".
 std::string family_of(const Record& record);
 
