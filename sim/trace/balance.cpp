@@ -88,9 +88,7 @@ std::vector<Vars> pieces(const Kernel& kernel) {
             Vars& vars = found.emplace_back();
             const auto at = kernel.work.coordinates(piece->tile, 0);
             std::copy(at.begin(), at.end(), vars.begin());
-            vars[3] = piece->begin;
-            vars[kVarSteps] = piece->steps;
-            vars[kVarPeers] = piece->peers;
+            piece->put_into(vars);
         }
     }
     return found;

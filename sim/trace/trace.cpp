@@ -156,6 +156,12 @@ std::array<std::int64_t, kWorkDims> WorkGrid::coordinates(std::int64_t index, in
     return at;
 }
 
+void Piece::put_into(std::array<std::int64_t, kVars>& vars) const {
+    vars[kWorkDims - 1] = begin;
+    vars[kVarSteps] = steps;
+    vars[kVarPeers] = peers;
+}
+
 std::optional<Piece> WorkGrid::piece(std::int64_t unit, std::int64_t units, std::int64_t ordinal) const {
     const std::int64_t tiles = cluster_items();
     const std::int64_t over = tiles % units;

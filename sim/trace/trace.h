@@ -181,6 +181,9 @@ struct Piece {
     std::int64_t begin;  ///< first step; a piece that begins at 0 finishes its tile
     std::int64_t steps;
     std::int64_t peers;  ///< of a piece that begins at 0: the next units, so many, do the rest of the tile
+
+    /// Puts what a role's steps see of the piece, beside the tile's coordinates, into its variables.
+    void put_into(std::array<std::int64_t, kVars>& vars) const;
 };
 
 /// How the work items of a kernel are dealt to its CTAs.

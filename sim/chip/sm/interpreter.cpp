@@ -84,9 +84,7 @@ Sm::Next Sm::next_piece(const Cta& cta, RoleState& role) {
     role.pc = 0;
     role.depth = 0;
     set_coordinates(cta, role, piece->tile);
-    role.vars[trace::kWorkDims - 1] = piece->begin;
-    role.vars[trace::kVarSteps] = piece->steps;
-    role.vars[trace::kVarPeers] = piece->peers;
+    piece->put_into(role.vars);
     return Next::item;
 }
 

@@ -24,6 +24,8 @@ namespace memwall::chip {
 class Crossbar;
 class LaunchUnit;
 
+static_assert(kMaxStages <= TimelineSpan::kLanesOfRing, "stages of two rings would share a lane of the timeline");
+
 /// What the SMs of a chip share besides the wiring: programs, clusters, the sink for the timeline.
 struct Workbench {
     const trace::Trace* trace = nullptr;

@@ -50,10 +50,7 @@ inline std::vector<Vars> items_of(const trace::Kernel& kernel, std::int64_t cta)
     };
     if (work.stream_steps > 0) {
         for (std::int64_t i = 0; const auto piece = work.piece(unit, clusters, i); ++i) {
-            Vars& vars = add(piece->tile);
-            vars[trace::kWorkDims - 1] = piece->begin;
-            vars[trace::kVarSteps] = piece->steps;
-            vars[trace::kVarPeers] = piece->peers;
+            piece->put_into(add(piece->tile));
         }
         return items;
     }
