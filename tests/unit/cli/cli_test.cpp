@@ -10,6 +10,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "support/files.h"
+
 namespace memwall {
 namespace {
 
@@ -77,7 +79,7 @@ TEST(Cli, RefusesAScheduleThatDoesNotFitWithTheArithmetic) {
 }
 
 TEST(Cli, NamesFilePointerAndAllowedArchitectureOfAModel) {
-    const fs::path file = fs::temp_directory_path() / "memwall-test-model.json";
+    const fs::path file = test::temporary("model.json");
     std::ofstream(file) << R"({"architectures": ["GPT2LMHeadModel"], "hidden_size": 768})";
     expect_refused("run --device h100-sxm5 --model " + file.string() + " --phase decode",
                    {"/architectures/0", "GPT2LMHeadModel", "LlamaForCausalLM"});
@@ -204,7 +206,7 @@ TEST(Cli, AFailedWriteIsStatusOneAndLeavesNothing) {
 }
 
 TEST(Cli, WritesATimelineThatPerfettoReads) {
-    const fs::path file = fs::temp_directory_path() / "memwall-test-timeline.json";
+    const fs::path file = test::temporary("timeline.json");
     const Ran ran = memwall("run --device h100-sxm5 --op 'gemm m=512 n=512 k=512 dtype=bf16' --timeline " +
                             file.string() + " --timeline-sms 0,5");
     ASSERT_EQ(ran.status, 0) << ran.err;

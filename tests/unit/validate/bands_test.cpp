@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "support/files.h"
+
 namespace {
 
 using namespace memwall;
@@ -92,7 +94,7 @@ TEST(Bands, SurviveTheFileAndTurnRatesIntoTimes) {
     s.device = "h100-sxm5";
     s.op = "gemm m=64 n=64 k=64 dtype=bf16";
     s.simulated = 125;  // a quarter faster: a fifth less time
-    const auto path = std::filesystem::temp_directory_path() / "memwall-bands.json";
+    const auto path = test::temporary("bands.json");
     std::ofstream(path) << bands_json(compare({r}, {s}));
     const auto records = read_bands(path.string());
     std::filesystem::remove(path);

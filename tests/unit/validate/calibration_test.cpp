@@ -10,6 +10,7 @@
 
 #include "cli/verbs.h"
 #include "device/reader.h"
+#include "support/files.h"
 
 namespace {
 
@@ -72,7 +73,7 @@ TEST(Causes, UseMicrobenchmarksOfTheProductAndNothingElse) {
 }
 
 TEST(CalibratedDevice, IsADeviceThatSaysWhereItsNumbersComeFrom) {
-    const auto path = std::filesystem::temp_directory_path() / "memwall-calibrated.json";
+    const auto path = test::temporary("calibrated.json");
     std::ofstream(path) << calibrated_device("mine", "h100-pcie", "mine", {{"/l2/hit_ns", "ns", "fitted to x", 31.25}});
     const auto dirs = cli::find_configs().devices;
     const auto description = device::read_description(path.string(), dirs, {});

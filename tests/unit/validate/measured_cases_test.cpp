@@ -13,6 +13,7 @@
 #include "cli/verbs.h"
 #include "device/reader.h"
 #include "record.h"
+#include "support/files.h"
 #include "validate/express.h"
 #include "validate/record.h"
 #include "workload/workload.h"
@@ -31,7 +32,7 @@ TEST(MeasuredCases, AreOperationsOfTheSimulatorOrNamedExperiments) {
         outcome.samples = {1.0};
         file["records"].push_back(measure::record_of(c, outcome, {"h200-sxm", {}, "", ""}));
     }
-    const auto path = std::filesystem::temp_directory_path() / "memwall-measured-cases.json";
+    const auto path = test::temporary("measured-cases.json");
     std::ofstream(path) << file.dump();
     const auto records = validate::read_records(path.string());
     std::filesystem::remove(path);

@@ -12,6 +12,7 @@
 #include "chip/chip.h"
 #include "cli/verbs.h"
 #include "device/reader.h"
+#include "support/files.h"
 #include "workload/workload.h"
 
 namespace {
@@ -20,8 +21,9 @@ namespace fs = std::filesystem;
 using namespace memwall;
 using namespace memwall::validate;
 
-std::string written(const std::string& tiles, const std::string& unit = "ns") {
-    const fs::path path = fs::temp_directory_path() / "memwall-recording.json";
+/// Writes a recording of one product and reads it back; nothing is left behind.
+auto recorded(const std::string& tiles, const std::string& unit = "ns") {
+    const fs::path path = test::temporary("recording.json");
     std::ofstream(path) << R"({"schema": "memwall-trace/1", "recording": {"device": "h200-sxm", "unit": ")" << unit
                         << R"(", "columns": ["sm", "cta", "item", "step", "load_issued", "load_landed", "compute_begun",
                         "compute_done"]}, "kernels": [{"name": "gemm", "op": "gemm",
@@ -29,12 +31,15 @@ std::string written(const std::string& tiles, const std::string& unit = "ns") {
                         "schedule": {"tile": [128, 256, 64], "stages": 4, "persistent": true},
                         "time_us": 5, "recorded_time_us": 5.5, "tiles": )"
                         << tiles << "}]}";
-    return path.string();
+    const struct Removed {
+        const fs::path& path;
+        ~Removed() { fs::remove(path); }
+    } removed{path};
+    return read_recording(path.string());
 }
 
 TEST(Recording, StatisticsAreThoseOfItsTiles) {
-    const auto kernels =
-        read_recording(written("[[0,0,0,0, 10,110,120,170], [0,0,0,1, 20,320,330,400], [1,1,0,0, 40,240,250,310]]"));
+    const auto kernels = recorded("[[0,0,0,0, 10,110,120,170], [0,0,0,1, 20,320,330,400], [1,1,0,0, 40,240,250,310]]");
     ASSERT_EQ(kernels.size(), 1U);
     EXPECT_EQ(kernels[0].work.schedule[0].second, "1");           // persistent
     EXPECT_EQ(kernels[0].work.schedule[2].second, "128x256x64");  // tile
@@ -48,8 +53,8 @@ TEST(Recording, StatisticsAreThoseOfItsTiles) {
 }
 
 TEST(Recording, RefusesWhatIsNone) {
-    EXPECT_THROW(read_recording(written("[[0,0,0]]")), InputError);
-    EXPECT_THROW(read_recording(written("[]", "us")), InputError);
+    EXPECT_THROW(recorded("[[0,0,0]]"), InputError);
+    EXPECT_THROW(recorded("[]", "us"), InputError);
 }
 
 /// Two SMs that load a step every 100 ns, 500 ns each, and work 80 ns on it; with `values`, on a second ring 50 ns
