@@ -30,7 +30,7 @@ const std::vector<OpEntry>& table() {
          {"page", "kv_layout", "path", "tile", "stages", "flash"}},
         {"attention_decode",
          {"batch", "heads", "kv_heads", "kv", "head_dim", "dtype"},
-         {"page", "kv_layout", "kernel", "tile", "stages", "split", "path"}},
+         {"page", "kv_layout", "kernel", "overlap", "scheduled", "tile", "stages", "split", "path"}},
         {"rmsnorm", {"rows", "cols", "dtype"}, {}},
         {"softmax", {"rows", "cols", "dtype"}, {}},
         {"elementwise", {"elements", "reads", "writes", "dtype"}, {}},

@@ -72,8 +72,16 @@ void build_attention(trace::Trace& trace, const OpSpec& op, const ScheduleWish& 
         tensors.partial =
             trace.add_tensor("attention.partial", trace::Dtype::fp32,
                              {std::max<std::int64_t>(1, splits), shape.batch, shape.heads, shape.head_dim});
-        const auto append = flash3 ? append_flash_decode : append_attention_decode;
-        append(trace, shape, tensors, wish, "attention", device);
+        if (flash3) {
+            const FlashDecode how{op.flag("overlap", true),
+                                  op.word("scheduled", "ahead", {"ahead", "in_call"}) == "in_call"};
+            append_flash_decode(trace, shape, how, tensors, wish, "attention", device);
+        } else {
+            for (const char* key : {"overlap", "scheduled"}) {
+                if (op.has(key)) throw InputError("operation " + op.op() + ", " + key, *op.find(key), "kernel=flash3");
+            }
+            append_attention_decode(trace, shape, tensors, wish, "attention", device);
+        }
     }
 }
 

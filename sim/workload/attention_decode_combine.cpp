@@ -1,0 +1,120 @@
+// The small kernels around FlashAttention-3's decode, which at a few sequences take as long as it.
+
+#include <algorithm>
+
+#include "workload/attention_decode.h"
+#include "workload/ops.h"
+#include "workload/steps.h"
+
+namespace memwall::workload {
+
+namespace {
+
+using trace::LoadPath;
+
+// hopper/flash_fwd_combine_kernel.h and its launch template: CTAs of 256 threads for a few rows (here: heads of one
+// sequence) and up to 128 columns. Partial outputs come split by split through a ring of stages.
+constexpr int kThreads = 256, kStages = 4, kColumns = 128;
+constexpr int kOut = 0, kLse = 1, kCount = 2;  // its rings
+
+/// Rows of a CTA: as few as give each of its threads four columns.
+std::int64_t rows_of(const AttentionShape& s) {
+    const std::int64_t rows = s.head_dim % 128 == 0 ? 8 : s.head_dim % 64 == 0 ? 16 : 32;
+    return std::min(rows, s.heads);
+}
+
+/// Logarithms of sums over the splits: a column of them is one warp's, which reduces it three times (maximum, last
+/// valid split, sum), takes exponentials and a logarithm in between, and passes the weights through shared memory
+/// behind a barrier. Shuffles as in kReductionCycles.
+trace::VectorShape weigh(double values) {
+    constexpr double kShuffles = 3 * 5 * 24, kTranscendentals = 60, kThroughMemory = 2 * 29 + 2 * 17;
+    return {values * 8, values, values * 12, kShuffles + kTranscendentals + kThroughMemory};
+}
+
+/// What one split's outputs cost: a weight and four columns from shared memory, then as many multiply-adds in turn.
+trace::VectorShape accumulate(double values) {
+    return {values * 4, 0, values * 8, 29 + 4 * 4};
+}
+
+}  // namespace
+
+trace::Step FlashScratch::read(int lookup, const Affine& batch, int ring) const {
+    return move(StepKind::load, ring, lengths, {lookup, batch, 0}, {1, 1, kSectorBytes / 4}, LoadPath::plain);
+}
+
+void append_flash_schedule(trace::Trace& trace, const AttentionShape& s, const FlashScratch& scratch,
+                           const std::string& name) {
+    // hopper/flash_prepare_scheduler.cu: one CTA, a lane for a sequence. It sums their tiles and tells each its splits.
+    trace::Kernel k;
+    k.name = name + ".schedule";
+    k.op = "attention_decode";
+    k.work.names = {"", "", "", ""};
+    k.work.extent = {1, 1, 1, 1};
+    k.ctas = 1;
+    k.registers_per_thread = 32;
+    k.math_dtype = trace::Dtype::fp32;
+    k.rings = {{"lengths", 1, s.batch * kSectorBytes, 1, true}};
+    std::vector<Step> steps = {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency)};
+    look_up(steps, move(StepKind::load, 0, scratch.lengths, {1, 0, 0}, {1, s.batch, 1}, LoadPath::plain));
+    append(steps, {vector({static_cast<double>(s.batch) * 40, 0, 0, kReductionCycles}),
+                   move(StepKind::store, -1, scratch.lengths, {0, 0, 0}, {1, s.batch, 1}, LoadPath::plain),
+                   simple(StepKind::wait_stores)});
+    k.roles = {{"threads", 1, kThreads / 32, std::move(steps)}};
+    trace.kernels.push_back(std::move(k));
+}
+
+void append_flash_combine(trace::Trace& trace, const AttentionShape& s, std::int64_t splits, const AttentionTensors& t,
+                          const FlashScratch& scratch, const std::string& name) {
+    const std::int64_t rows = rows_of(s), columns = std::min<std::int64_t>(s.head_dim, kColumns);
+    const std::int64_t weights = std::max<std::int64_t>(1, splits) * rows * 4;
+    trace::Kernel k;
+    k.name = name + ".combine";
+    k.op = "attention_decode";
+    k.work.names = {"batch", "heads", "columns", ""};
+    k.work.extent = {s.batch, ceil_div(s.heads, rows), ceil_div(s.head_dim, columns), 1};
+    k.ctas = k.work.items();
+    k.registers_per_thread = 48;
+    k.math_dtype = trace::Dtype::fp32;
+    k.smem_bytes = kStages * rows * columns * 4 + weights;
+    k.rings = {{"partial", kStages, rows * columns * 4, 1, false},
+               {"lse", 1, weights, 1, false},
+               {"count", 1, kSectorBytes, 1, true}};
+    // How many splits this sequence has is known before the first kernel has ended.
+    std::vector<Step> steps = {simple(StepKind::trigger_dependents)};
+    look_up(steps, scratch.read(0, item(0), kCount));
+    if (splits > 1) {
+        look_up(steps, scratch.read(1, item(0), kCount));
+        const Affine head = item(1, rows), column = item(2, columns);
+        const auto fetch = [&](const Affine& split) {
+            append(steps, {acquire(kOut),
+                           move(StepKind::load, kOut, t.partial, {split, item(0), head, column}, {1, 1, rows, columns},
+                                LoadPath::plain),
+                           commit(kOut)});
+        };
+        const auto add = [&] {
+            append(steps, {wait_full(kOut), vector(accumulate(static_cast<double>(rows * columns))), release(kOut)});
+        };
+        append(steps,
+               {simple(StepKind::wait_dependency), acquire(kLse),
+                move(StepKind::load, kLse, scratch.lse, {0, head, item(0)}, {splits, rows, 1}, LoadPath::plain),
+                commit(kLse)});
+        const std::int64_t ahead = std::min<std::int64_t>(kStages - 1, splits);
+        for (std::int64_t split = 0; split < ahead; ++split) fetch(split);
+        append(steps, {wait_full(kLse), vector(weigh(static_cast<double>(splits * rows))), release(kLse)});
+        if (splits > ahead) {
+            steps.push_back(loop(splits - ahead));
+            fetch(turn(0) + ahead);
+            add();
+            steps.push_back(end_loop());
+        }
+        steps.push_back(loop(ahead));
+        add();
+        append(steps, {end_loop(), move(StepKind::store, -1, t.o, {item(0), 0, head, column}, {1, 1, rows, columns},
+                                        LoadPath::plain)});
+        k.flops = 2.0 * static_cast<double>(splits * s.batch * s.heads * s.head_dim);
+    }
+    k.roles = {{"threads", 1, kThreads / 32, std::move(steps)}};
+    trace.kernels.push_back(std::move(k));
+}
+
+}  // namespace memwall::workload
