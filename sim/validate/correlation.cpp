@@ -34,9 +34,9 @@ std::string micro_family(const Record& r) {
 
 std::string kernel_family(const Record& r) {
     if (r.op == "gemm") {
-        // It is ranked (rankings_of), and says little of what a library takes.
+        // One of several that were tried is ranked (rankings_of), and says little of what a library takes.
         const auto is_tile = [](const auto& entry) { return entry.first == "tile"; };
-        if (std::any_of(r.schedule.begin(), r.schedule.end(), is_tile)) return kGivenTile;
+        if (!r.schedule_of_library && std::any_of(r.schedule.begin(), r.schedule.end(), is_tile)) return kGivenTile;
         const double m = r.number("m");
         return m <= 64 ? "gemm, m <= 64" : m < 1024 ? "gemm, m 65 to 1023" : "gemm, m >= 1024";
     }

@@ -81,6 +81,7 @@ Record record_of(const JsonReader& json, const std::string& source) {
         r.graph_ops = static_cast<int>(graph->integer("ops", 1, kMost));
         r.graph_replays = static_cast<int>(graph->integer("replays", 1, kMost));
     }
+    r.schedule_of_library = json.string_or("schedule_by", "") == "library";
     r.warm = json.string_or("cache", "none") == "warm";
     r.library = json.string_or("library", "");
     if (const auto origin = json.find("source")) {

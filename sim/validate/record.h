@@ -28,6 +28,8 @@ struct Record {
     std::string op;
     std::vector<std::pair<std::string, std::string>> params;    ///< values as text; objects and arrays as JSON
     std::vector<std::pair<std::string, std::string>> schedule;  ///< "tile" as "128x256x64"
+    /// `"schedule_by": "library"`: what the library takes for this work, not one of several that were tried.
+    bool schedule_of_library = false;
     std::string metric;
     double value = 0;
     std::optional<double> sm_clock_mhz;

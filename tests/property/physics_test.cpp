@@ -219,6 +219,27 @@ TEST(Hbm, ASlowerSmClockLeavesTheMemoryItsRate) {
     EXPECT_NEAR(time("131072") - time("65536"), 59.4, 0.05 * 59.4);
 }
 
+// TileOps on H200 at 1500 MHz, durations of the kernels of FlashAttention-3's decode added: what a few sequences take is
+// the start of three kernels, a product that is nearly all padding, and a combine that reads split after split.
+TEST(Attention, FewSequencesTakeFlashAttention3sSmallKernelsToo) {
+    const auto flash = [](int kv, int split) {
+        return simulate("attention_decode batch=1 heads=16 kv_heads=2 head_dim=128 dtype=fp16 kernel=flash3 "
+                        "kv_layout=nhd scheduled=in_call tile=128x176x128 split=" +
+                            std::to_string(split) + " kv=" + std::to_string(kv),
+                        {"/clocks/sm_mhz=1500"}, "h200-sxm");
+    };
+    struct Measured {
+        int kv, split;
+        double us;
+    };
+    for (const auto& m : {Measured{4096, 8, 14.41}, {4096, 24, 12.21}, {16384, 24, 18.33}, {65536, 32, 35.84}})
+        EXPECT_NEAR(flash(m.kv, m.split).result.time_us, m.us, 0.06 * m.us) << m.kv << " keys, " << m.split;
+    // More splits shorten the first kernel and lengthen the last.
+    const auto few = flash(4096, 8), many = flash(4096, 24);
+    EXPECT_LT(many.result.ops[1].time_us, few.result.ops[1].time_us - 1);
+    EXPECT_GT(many.result.ops[2].time_us, few.result.ops[2].time_us + 1);
+}
+
 // Data of writes cross the interposer as well: five stacks of 100 bytes per L2 cycle pass 990 GB/s.
 TEST(Hbm, ANarrowInterposerBindsWritesToo) {
     const auto s = simulate("write bytes=67108864", {"/floorplan/interposer_stack/bytes_per_cycle=100"});

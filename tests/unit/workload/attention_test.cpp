@@ -142,13 +142,70 @@ TEST(FlashDecode, ReadsEveryKeyAndValueOnceAndItsPageTableToo) {
     EXPECT_EQ(k.split, 3);
     EXPECT_TRUE(
         test::all_are(test::touched(t, t.kernels[1], StepKind::store, test::tensor_named(t, "attention.o")), 1));
-    // 64 rows for the four queries that there are.
-    EXPECT_DOUBLE_EQ(mma_flops(k), k.flops * 64 / 4);
+    // 64 rows for the four queries that there are, whole tiles of 192 keys.
+    EXPECT_DOUBLE_EQ(mma_flops(k), k.flops * 64 / 4 * (11.0 * 192 / 2048));
+}
+
+TEST(FlashDecode, RowsOfTwoWarpgroupsAreBothComputedAndOneIsStored) {
+    const std::string shape =
+        "attention_decode batch=1 heads=16 kv_heads=2 kv=1760 head_dim=128 dtype=fp16 kernel=flash3 split=5 tile=";
+    const auto one = build(shape + "64x176x128"), two = build(shape + "128x176x128");
+    EXPECT_DOUBLE_EQ(mma_flops(one.kernels[0]), one.kernels[0].flops * 64 / 8);
+    EXPECT_DOUBLE_EQ(mma_flops(two.kernels[0]), 2 * mma_flops(one.kernels[0]));
+    for (const trace::Trace* t : {&one, &two}) {
+        EXPECT_TRUE(test::all_are(
+            test::touched(*t, t->kernels[0], StepKind::store, test::tensor_named(*t, "attention.partial")), 1));
+    }
+    EXPECT_THROW(build(shape + "96x176x128"), InputError);
+    EXPECT_THROW(build("attention_decode batch=1 heads=160 kv_heads=1 kv=1760 head_dim=128 dtype=fp16 kernel=flash3 "
+                       "tile=128x176x128"),
+                 InputError);
+}
+
+TEST(FlashDecode, TheNextScoresAreAskedForBeforeThisTilesValues) {
+    const std::string shape = "attention_decode batch=1 heads=8 kv_heads=1 kv=1024 head_dim=128 dtype=bf16 kernel=flash3 ";
+    const auto order = [&](const std::string& rest) {
+        std::string letters;
+        for (const auto& step : build(shape + rest).kernels[0].roles.back().steps) {
+            if (step.kind == StepKind::mma) letters += step.mma.a_from_registers ? 'v' : 'k';
+            if (step.kind == StepKind::loop_begin) letters += '(';
+            if (step.kind == StepKind::loop_end) letters += ')';
+        }
+        return letters;
+    };
+    EXPECT_EQ(order(""), "k(kv)v");
+    EXPECT_EQ(order("overlap=0"), "(kv)");
+}
+
+TEST(FlashDecode, TheCombineReadsEveryPartialOutputOnceSplitBySplit) {
+    const trace::Trace t =
+        build("attention_decode batch=3 heads=20 kv_heads=4 kv=8192 head_dim=256 dtype=fp16 kernel=flash3 split=9");
+    const trace::Kernel& combine = t.kernels[1];
+    EXPECT_EQ(t.kernels[0].split, 9);
+    EXPECT_EQ(combine.ctas, 3 * 3 * 2);  // sequences, eight heads each, halves of their columns
+    EXPECT_TRUE(
+        test::all_are(test::touched(t, combine, StepKind::load, test::tensor_named(t, "attention.partial")), 1));
+    // The halves of a head both need its weights.
+    EXPECT_TRUE(test::all_are(test::touched(t, combine, StepKind::load, test::tensor_named(t, "attention.lse")), 2));
+    EXPECT_TRUE(test::all_are(
+        test::touched(t, t.kernels[0], StepKind::store, test::tensor_named(t, "attention.lse")), 1));
+    EXPECT_TRUE(test::all_are(test::touched(t, combine, StepKind::store, test::tensor_named(t, "attention.o")), 1));
+}
+
+TEST(FlashDecode, SchedulesInTheCallOrAheadOfIt) {
+    const std::string shape = "attention_decode batch=70 heads=8 kv_heads=1 kv=1024 head_dim=128 dtype=bf16 kernel=";
+    EXPECT_EQ(build(shape + "flash3").kernels[0].name, "attention");
+    const trace::Trace t = build(shape + "flash3 scheduled=in_call");
+    EXPECT_EQ(t.kernels[0].name, "attention.schedule");
+    EXPECT_EQ(t.kernels[0].ctas, 1);
+    EXPECT_EQ(t.kernels[1].name, "attention");
+    EXPECT_THROW(build(shape + "swapped scheduled=in_call"), InputError);
 }
 
 TEST(FlashDecode, SplitsByFlashAttention3sRuleAndAlwaysLaunchesTheCombine) {
     const auto kernels = [](const std::string& rest) {
-        return build("attention_decode heads=32 kv_heads=8 head_dim=128 dtype=bf16 kernel=flash3 " + rest).kernels;
+        return build("attention_decode heads=32 kv_heads=8 head_dim=128 dtype=bf16 page=64 kernel=flash3 " + rest)
+            .kernels;
     };
     // 128 tiles of 8 heads with a tenth more are 9 an SM, so 15 splits; as many as 15 are allowed, with which 120 of
     // 132 SMs have one, the fewest above 85 % of the fullest (33 splits, two whole waves).
