@@ -94,10 +94,9 @@ void append_flash_combine(trace::Trace& trace, const AttentionShape& s, std::int
         const auto add = [&] {
             append(steps, {wait_full(kOut), vector(accumulate(static_cast<double>(rows * columns))), release(kOut)});
         };
-        append(steps,
-               {simple(StepKind::wait_dependency), acquire(kLse),
-                move(StepKind::load, kLse, scratch.lse, {0, head, item(0)}, {splits, rows, 1}, LoadPath::plain),
-                commit(kLse)});
+        append(steps, {simple(StepKind::wait_dependency), acquire(kLse),
+                       move(StepKind::load, kLse, scratch.lse, {0, head, item(0)}, {splits, rows, 1}, LoadPath::plain),
+                       commit(kLse)});
         const std::int64_t ahead = std::min<std::int64_t>(kStages - 1, splits);
         for (std::int64_t split = 0; split < ahead; ++split) fetch(split);
         append(steps, {wait_full(kLse), vector(weigh(static_cast<double>(splits * rows))), release(kLse)});

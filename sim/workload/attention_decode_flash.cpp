@@ -60,9 +60,9 @@ Tile tile_of(const AttentionShape& s, const ScheduleWish& wish) {
     if (!wish.tile) return tile_of(s);
     const Tile tile{(*wish.tile)[0], (*wish.tile)[1]};
     if (tile.rows < s.heads / s.kv_heads || tile.rows % kWarpgroupRows != 0)
-        throw InputError("attention_decode kernel=flash3, tile", fmt::format("{} rows", tile.rows),
-                         fmt::format("a multiple of {} that holds the {} queries of a group", kWarpgroupRows,
-                                     s.heads / s.kv_heads));
+        throw InputError(
+            "attention_decode kernel=flash3, tile", fmt::format("{} rows", tile.rows),
+            fmt::format("a multiple of {} that holds the {} queries of a group", kWarpgroupRows, s.heads / s.kv_heads));
     return tile;
 }
 
@@ -100,11 +100,10 @@ trace::Role producer(const AttentionShape& s, const Plan& p, const AttentionTens
                         {1, 1, p.group, s.head_dim}, LoadPath::plain),
                    commit(kQ), p.loop_over()});
     if (p.entries > 0)
-        look_up(steps, move(StepKind::load, kTable, scratch.page_table,
-                            {item(kBatch), first_tile * p.entries + turn(0, p.entries)}, {1, p.entries},
-                            LoadPath::plain));
-    append(steps,
-           {acquire(kK), tile(kK, t.k), commit(kK), acquire(kV), tile(kV, t.v), commit(kV), end_loop()});
+        look_up(steps,
+                move(StepKind::load, kTable, scratch.page_table,
+                     {item(kBatch), first_tile * p.entries + turn(0, p.entries)}, {1, p.entries}, LoadPath::plain));
+    append(steps, {acquire(kK), tile(kK, t.k), commit(kK), acquire(kV), tile(kV, t.v), commit(kV), end_loop()});
     return {"producer", 1, p.path == LoadPath::tma ? 1 : 4, std::move(steps)};
 }
 
@@ -122,10 +121,30 @@ trace::Role consumer(const AttentionShape& s, const Plan& p, const AttentionTens
                rescale = vector({scores * kConvertOps + outputs, 0, 0, 0});
     std::vector<Step> steps = {wait_full(kQ)};
     if (p.overlap) {
-        append(steps, {wait_full(kK), qk, wait_mma(0), release(kK), maximum, exponential,
-                       vector({scores * kConvertOps, 0, 0, 0}), p.loop_over(1), wait_full(kK), qk, wait_full(kV), pv,
-                       wait_mma(1), release(kK), maximum, exponential, wait_mma(0), release(kV), rescale, end_loop(),
-                       wait_full(kV), pv, wait_mma(0), release(kV)});
+        append(steps, {wait_full(kK),
+                       qk,
+                       wait_mma(0),
+                       release(kK),
+                       maximum,
+                       exponential,
+                       vector({scores * kConvertOps, 0, 0, 0}),
+                       p.loop_over(1),
+                       wait_full(kK),
+                       qk,
+                       wait_full(kV),
+                       pv,
+                       wait_mma(1),
+                       release(kK),
+                       maximum,
+                       exponential,
+                       wait_mma(0),
+                       release(kV),
+                       rescale,
+                       end_loop(),
+                       wait_full(kV),
+                       pv,
+                       wait_mma(0),
+                       release(kV)});
     } else {
         append(steps, {p.loop_over(), wait_full(kK), qk, wait_mma(0), release(kK), maximum, exponential, rescale,
                        wait_full(kV), pv, wait_mma(0), release(kV), end_loop()});
@@ -174,7 +193,8 @@ void append_flash_decode(trace::Trace& trace, const AttentionShape& s, const Fla
     constexpr auto kWord = trace::Dtype::fp32;  // lengths and pages are integers as wide
     FlashScratch scratch{};
     scratch.lengths = trace.add_tensor(name + ".lengths", kWord, {kFlashLookups, s.batch, kSectorBytes / 4});
-    if (p.entries > 0) scratch.page_table = trace.add_tensor(name + ".page_table", kWord, {s.batch, p.tiles * p.entries});
+    if (p.entries > 0)
+        scratch.page_table = trace.add_tensor(name + ".page_table", kWord, {s.batch, p.tiles * p.entries});
     // Logarithms of the sums of exponentials: the heads of a split side by side only where there is one sequence.
     if (p.splits > 1) scratch.lse = trace.add_tensor(name + ".lse", kWord, {p.splits, s.heads, s.batch});
     if (how.schedule_in_call) append_flash_schedule(trace, s, scratch, name);

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "workload/attention_decode.h"
 #include "workload/gemm.h"
 #include "workload/online_softmax.h"
 #include "workload/ops.h"
@@ -18,7 +19,7 @@ using trace::LoadPath;
 
 // The work item's dimensions, of which the last varies fastest; the middle two depend on the plan.
 constexpr int kBatch = 0, kGroup = 3;
-constexpr int kK = 0, kV = 1, kQ = 2, kTable = 3;  // rings
+constexpr int kK = 0, kV = 1, kQ = 2, kO = 3, kTable = 4, kLengths = 5;  // rings
 
 // Masking a score: a comparison and a selection, both at half the rate; beside the keys' end the two rows of a thread
 // share the comparison.
@@ -118,24 +119,39 @@ FlashPlan plan_flash(const AttentionShape& s, const ScheduleWish& wish, const de
     return p;
 }
 
-trace::Role flash_producer(const AttentionShape& s, const FlashPlan& p, const AttentionTensors& t, int table) {
+trace::Role flash_producer(const AttentionShape& s, const FlashPlan& p, const AttentionTensors& t,
+                           const FlashScratch& scratch) {
     const Affine head = item(p.kv_head_dim, p.group) + item(kGroup);
     const Step query = move(StepKind::load, kQ, t.q, {item(kBatch), p.q_tile * p.tile.queries, head, 0},
                             {1, p.tile.queries, 1, s.head_dim}, LoadPath::tma);
-    const auto tile = [&](int ring, int tensor) {
-        return move(StepKind::load, ring, tensor, {item(kBatch), item(p.kv_head_dim), turn(0, p.tile.keys), 0},
-                    {1, 1, p.tile.keys, s.head_dim}, p.path);
+    std::vector<Step> steps = {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency)};
+    const auto find = [&](const Affine& n) {
+        if (p.entries > 0)
+            look_up(steps, move(StepKind::load, kTable, scratch.page_table, {item(kBatch), n * p.entries},
+                                {1, p.entries}, LoadPath::plain));
     };
-    std::vector<Step> steps = {simple(StepKind::trigger_dependents),
-                               simple(StepKind::wait_dependency),
-                               acquire(kQ),
-                               query,
-                               commit(kQ),
-                               p.loop_over(0, p.kv_tiles)};
-    if (p.entries > 0)
-        look_up(steps, move(StepKind::load, kTable, table, {item(kBatch), turn(0, p.entries)}, {1, p.entries},
-                            LoadPath::plain));
-    append(steps, {acquire(kK), tile(kK, t.k), commit(kK), acquire(kV), tile(kV, t.v), commit(kV), end_loop()});
+    const auto fetch = [&](int ring, int tensor, const Affine& n) {
+        append(steps, {acquire(ring),
+                       move(StepKind::load, ring, tensor, {item(kBatch), item(p.kv_head_dim), n * p.tile.keys, 0},
+                            {1, 1, p.tile.keys, s.head_dim}, p.path),
+                       commit(ring)});
+    };
+    // Sequences with pages are of any length: what the scheduler left of this one, and its length.
+    if (p.entries > 0) {
+        for (int i = 0; i < kFlashLookups; ++i) look_up(steps, scratch.read(i, item(kBatch), kLengths));
+    }
+    // The first keys, then the queries. The values lie where the last output was: nothing but these goes before it is
+    // out of shared memory.
+    find(0);
+    fetch(kK, t.k, 0);
+    append(steps, {acquire(kQ), query, commit(kQ), acquire(kO), commit(kO)});
+    fetch(kV, t.v, 0);
+    steps.push_back(p.loop_over(1, p.kv_tiles));
+    const Affine next = turn(0) + 1;
+    find(next);
+    fetch(kK, t.k, next);
+    fetch(kV, t.v, next);
+    steps.push_back(end_loop());
     const int warps = p.path == LoadPath::tma ? 1 : 4;
     return {"producer", 1, warps, std::move(steps)};
 }
@@ -157,8 +173,8 @@ trace::Role flash_consumer(const AttentionShape& s, const FlashPlan& p, const At
     const Step convert = vector({scores * kConvertOps, 0, stored, fence});
     const Step rescale = vector({scores * kConvertOps + outputs, 0, stored, fence});
     const Affine head = item(p.kv_head_dim, p.group) + item(kGroup);
-    std::vector<Step> steps = {wait_full(kQ), wait_full(kK), qk,          wait_mma(0), release(kK),
-                               mask,          maximum,       exponential, convert};
+    std::vector<Step> steps = {wait_full(kQ), wait_full(kO), wait_full(kK), qk,          wait_mma(0),
+                               release(kK),   mask,          maximum,       exponential, convert};
     // The tiles that the diagonal crosses come first; the order makes no difference to what follows.
     const auto over_tiles = [&](const Step& begin, bool masked) {
         append(steps, {begin, wait_full(kK), qk, wait_full(kV), pv, wait_mma(1), release(kK)});
@@ -171,7 +187,7 @@ trace::Role flash_consumer(const AttentionShape& s, const FlashPlan& p, const At
                             {1, 64, 1, s.head_dim}, LoadPath::tma);
     append(steps, {release(kQ),  // its last product has been waited for
                    wait_full(kV), pv, wait_mma(0), release(kV),
-                   vector({outputs * 2, 64, outputs * trace::bits_of(s.dtype) / 8, 60}), store});
+                   vector({outputs * 2, 64, outputs * trace::bits_of(s.dtype) / 8, 60}), store, release(kO)});
     return {"consumer", p.groups, 4, std::move(steps)};
 }
 
@@ -210,9 +226,12 @@ AttentionTensors add_attention_tensors(trace::Trace& trace, const AttentionShape
 void append_attention_prefill(trace::Trace& trace, const AttentionShape& s, const AttentionTensors& tensors,
                               const ScheduleWish& wish, const std::string& name, const device::Device& device) {
     const FlashPlan p = plan_flash(s, wish, device);
-    const int table = p.entries > 0 ? trace.add_tensor(name + ".page_table", trace::Dtype::fp32,  // as wide as int32
-                                                       {s.batch, p.kv_tiles * p.entries})
-                                    : -1;
+    FlashScratch scratch{};
+    if (p.entries > 0) {
+        constexpr auto kWord = trace::Dtype::fp32;  // lengths and pages are integers as wide
+        scratch.lengths = trace.add_tensor(name + ".lengths", kWord, {kFlashLookups, s.batch, kSectorBytes / 4});
+        scratch.page_table = trace.add_tensor(name + ".page_table", kWord, {s.batch, p.kv_tiles * p.entries});
+    }
     trace::Kernel k;
     k.name = name;
     k.op = "attention_prefill";
@@ -233,9 +252,13 @@ void append_attention_prefill(trace::Trace& trace, const AttentionShape& s, cons
     k.registers_per_thread = 152;
     k.rings = {{"k", p.stages, p.tile_bytes, p.groups, false},
                {"v", p.stages, p.tile_bytes, p.groups, false},
-               {"q", 1, p.q_bytes, p.groups, false}};
-    if (p.entries > 0) k.rings.push_back({"page_table", 1, p.entries * 4, 1, true});
-    k.roles = {flash_producer(s, p, tensors, table), flash_consumer(s, p, tensors)};
+               {"q", 1, p.q_bytes, p.groups, false},
+               {"o", 1, 0, p.groups, false}};
+    if (p.entries > 0) {
+        k.rings.push_back({"page_table", 1, p.entries * 4, 1, true});
+        k.rings.push_back({"lengths", 1, kSectorBytes, 1, true});
+    }
+    k.roles = {flash_producer(s, p, tensors, scratch), flash_consumer(s, p, tensors)};
     k.flops = 4.0 * static_cast<double>(s.batch * s.heads * s.head_dim) * pairs_of(s);
     k.math_dtype = s.dtype;
     k.tensor_cores = true;

@@ -145,9 +145,10 @@ void append_one_element(trace::Trace& trace, const StreamShape& s, const std::ve
 /// CTAs that each read or write one window of the arrays, dealt to SMs as they come free, the windows coming round
 /// `passes` times (RRZE gpu-l2-cache). A first kernel of one pass is not counted.
 ///
-/// The benchmark starts 200,000 of them. After a few waves they are not in step any more: of those at work each has come
-/// a little further in its window than the one that was started after it. Two that share a window then lie as far apart
-/// as all of them read meanwhile, and do not meet in L2. So the first on each slot begin with the share that is left.
+/// The benchmark starts 200,000 of them. After a few waves they are not in step any more: of those at work each has
+/// come a little further in its window than the one that was started after it. Two that share a window then lie as far
+/// apart as all of them read meanwhile, and do not meet in L2. So the first on each slot begin with the share that is
+/// left.
 void append_windows(trace::Trace& trace, const StreamShape& s, const std::vector<int>& in, const std::vector<int>& out,
                     std::int64_t blocks, std::int64_t block_bytes, const std::string& op) {
     constexpr int kUnroll = 4;

@@ -219,14 +219,15 @@ TEST(Hbm, ASlowerSmClockLeavesTheMemoryItsRate) {
     EXPECT_NEAR(time("131072") - time("65536"), 59.4, 0.05 * 59.4);
 }
 
-// TileOps on H200 at 1500 MHz, durations of the kernels of FlashAttention-3's decode added: what a few sequences take is
-// the start of three kernels, a product that is nearly all padding, and a combine that reads split after split.
+// TileOps on H200 at 1500 MHz, durations of the kernels of FlashAttention-3's decode added: what a few sequences take
+// is the start of three kernels, a product that is nearly all padding, and a combine that reads split after split.
 TEST(Attention, FewSequencesTakeFlashAttention3sSmallKernelsToo) {
     const auto flash = [](int kv, int split) {
-        return simulate("attention_decode batch=1 heads=16 kv_heads=2 head_dim=128 dtype=fp16 kernel=flash3 "
-                        "kv_layout=nhd scheduled=in_call tile=128x176x128 split=" +
-                            std::to_string(split) + " kv=" + std::to_string(kv),
-                        {"/clocks/sm_mhz=1500"}, "h200-sxm");
+        return simulate(
+            "attention_decode batch=1 heads=16 kv_heads=2 head_dim=128 dtype=fp16 kernel=flash3 "
+            "kv_layout=nhd scheduled=in_call tile=128x176x128 split=" +
+                std::to_string(split) + " kv=" + std::to_string(kv),
+            {"/clocks/sm_mhz=1500"}, "h200-sxm");
     };
     struct Measured {
         int kv, split;

@@ -163,7 +163,8 @@ TEST(FlashDecode, RowsOfTwoWarpgroupsAreBothComputedAndOneIsStored) {
 }
 
 TEST(FlashDecode, TheNextScoresAreAskedForBeforeThisTilesValues) {
-    const std::string shape = "attention_decode batch=1 heads=8 kv_heads=1 kv=1024 head_dim=128 dtype=bf16 kernel=flash3 ";
+    const std::string shape =
+        "attention_decode batch=1 heads=8 kv_heads=1 kv=1024 head_dim=128 dtype=bf16 kernel=flash3 ";
     const auto order = [&](const std::string& rest) {
         std::string letters;
         for (const auto& step : build(shape + rest).kernels[0].roles.back().steps) {
@@ -187,8 +188,8 @@ TEST(FlashDecode, TheCombineReadsEveryPartialOutputOnceSplitBySplit) {
         test::all_are(test::touched(t, combine, StepKind::load, test::tensor_named(t, "attention.partial")), 1));
     // The halves of a head both need its weights.
     EXPECT_TRUE(test::all_are(test::touched(t, combine, StepKind::load, test::tensor_named(t, "attention.lse")), 2));
-    EXPECT_TRUE(test::all_are(
-        test::touched(t, t.kernels[0], StepKind::store, test::tensor_named(t, "attention.lse")), 1));
+    EXPECT_TRUE(
+        test::all_are(test::touched(t, t.kernels[0], StepKind::store, test::tensor_named(t, "attention.lse")), 1));
     EXPECT_TRUE(test::all_are(test::touched(t, combine, StepKind::store, test::tensor_named(t, "attention.o")), 1));
 }
 
