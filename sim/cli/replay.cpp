@@ -148,7 +148,8 @@ validate::Simulation Replay::simulate(const validate::Record& record) const {
     const auto device = devices_.find(validate::device_for(record.device));
     if (device != devices_.end()) return simulate(record, device->second);
     validate::Simulation skipped;
-    skipped.skipped = fmt::format("no device description for {}", record.device);
+    skipped.skipped =
+        record.failure.empty() ? fmt::format("no device description for {}", record.device) : record.failure;
     return skipped;
 }
 

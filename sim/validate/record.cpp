@@ -92,6 +92,23 @@ Record record_of(const JsonReader& json, const std::string& source) {
     return r;
 }
 
+/// What can be told of a record that cannot be read: the others of its file are good all the same.
+Record unreadable(const nlohmann::json& json, const std::string& source, const std::string& why) {
+    const auto text = [&](const char* key) {
+        const auto field = json.find(key);
+        return field != json.end() && field->is_string() ? field->get<std::string>() : std::string();
+    };
+    Record r;
+    r.id = text("id");
+    r.device = text("device");
+    r.kind = text("kind");
+    r.op = text("op");
+    r.metric = text("metric");
+    r.source = source;
+    r.failure = why;
+    return r;
+}
+
 }  // namespace
 
 std::vector<std::pair<std::string, std::string>> pairs_of(const JsonReader& object) {
@@ -131,8 +148,13 @@ std::vector<Record> read_records(const std::string& path) {
     std::set<std::string> ids;
     const std::string source = std::filesystem::path(path).stem().string();
     for (const JsonReader& json : root.at("records").elements()) {
-        records.push_back(record_of(json, source));
-        if (!ids.insert(records.back().id).second) json.at("id").fail("an id that stands once in the file");
+        const std::string id = json.string("id");
+        try {
+            records.push_back(record_of(json, source));
+        } catch (const InputError& error) {
+            records.push_back(unreadable(json.json(), source, error.what()));
+        }
+        if (!ids.insert(id).second) json.at("id").fail("an id that stands once in the file");
     }
     return records;
 }

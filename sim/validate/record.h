@@ -41,7 +41,7 @@ struct Record {
     bool warm = false;      ///< operands used again and again: they may be in L2
     std::string library, where, locator;
     std::string source;   ///< name of the file, without its ending
-    std::string failure;  ///< why there is no value: the measurement itself failed
+    std::string failure;  ///< why it cannot be compared: the measurement failed, or a field cannot be read
 
     [[nodiscard]] const std::string* find(const std::string& key) const;
     /// A parameter that is a number; `otherwise` when it is absent or a word.
@@ -54,8 +54,9 @@ bool is_stream(const std::string& op);
 /// The members of an object of parameters as text: a boolean as 1 or 0, a list of whole numbers as a tile (128x256x64).
 std::vector<std::pair<std::string, std::string>> pairs_of(const JsonReader& object);
 
-/// Reads the records of a file; those of a measuring run that failed have no value and say why. Throws InputError with
-/// file and JSON pointer: wrong schema, a missing field, an id that stands twice, a value that is not positive.
+/// Reads the records of a file. Those of a measuring run that failed have no value and say why, as do those with a field
+/// that is missing or cannot be read (file and JSON pointer, what was found, what is allowed). Throws InputError for what
+/// is wrong with the file: its schema, a record without an id, an id that stands twice.
 std::vector<Record> read_records(const std::string& path);
 
 /// Reads several files. Two of the same name get different sources: source and id together are unique.

@@ -88,14 +88,33 @@ TEST_F(Files, AGraphOfFewOperationsBearsMoreOfItsLaunch) {
 
 TEST_F(Files, SaysWhereAFileIsWrong) {
     EXPECT_NE(error_of(file(R"({"schema": "memwall-trace/1", "records": []})")).find("/schema"), std::string::npos);
-    EXPECT_NE(error_of(file(records(R"("metric": "time_us", "value": -1)"))).find("/records/0/value"),
-              std::string::npos);
-    EXPECT_NE(error_of(file(records(R"("metric": "time_us", "value": 1, "timing": "guess")"))).find("/timing"),
-              std::string::npos);
-    EXPECT_NE(error_of(file(records(R"("metric": "time_us", "value": 1, "sm_clock": "fixed")"))).find("/sm_clock"),
-              std::string::npos);
     EXPECT_NE(error_of(file(R"({"schema": "memwall-reference/1", "records": [{"device": "x"}]})")).find("/records/0"),
               std::string::npos);
+    const std::string twice = R"({"id": "x", "value": 1})";
+    EXPECT_NE(error_of(file(R"({"schema": "memwall-reference/1", "records": [)" + twice + "," + twice + "]}"))
+                  .find("/records/1/id"),
+              std::string::npos);
+}
+
+TEST_F(Files, ARecordThatCannotBeReadIsSkippedAndTheOthersAreNot) {
+    const auto why = [&](const std::string& fields) {
+        const auto all = validate::read_records(file(records(fields)));
+        EXPECT_EQ(all.front().id, "x");
+        EXPECT_EQ(all.front().op, "gemm");
+        EXPECT_THROW(validate::express(all.front(), pcie()), InputError);
+        return all.front().failure;
+    };
+    EXPECT_NE(why(R"("metric": "time_us", "value": -1)").find("/records/0/value"), std::string::npos);
+    EXPECT_NE(why(R"("metric": "time_us", "value": "fast")").find("/records/0/value"), std::string::npos);
+    EXPECT_NE(why(R"("metric": "time_us", "value": 1, "timing": "guess")").find("/timing"), std::string::npos);
+    EXPECT_NE(why(R"("metric": "time_us", "value": 1, "sm_clock": "fixed")").find("/sm_clock"), std::string::npos);
+    EXPECT_NE(why(R"("value": 1)").find("metric"), std::string::npos);
+    const auto all = validate::read_records(file(R"({"schema": "memwall-reference/1", "records": [
+        {"id": "bad"}, {"id": "good", "device": "h100-sxm5", "kind": "kernel", "op": "gemm",
+        "params": {"m": 64, "n": 128, "k": 256, "dtype": "bf16"}, "metric": "time_us", "value": 1}]})"));
+    ASSERT_EQ(all.size(), 2U);
+    EXPECT_FALSE(all[0].failure.empty());
+    EXPECT_TRUE(all[1].failure.empty());
 }
 
 TEST_F(Files, AFailedMeasurementIsSkippedWithItsReason) {
