@@ -40,6 +40,16 @@ chip::RunOptions chip_options(const RunOptions& o, std::size_t kernels) {
     return options;
 }
 
+/// A device that cannot hold the work says nothing of how fast it would be, but a description may be half of a what-if.
+void warn_of_memory(const trace::Trace& trace, const device::Device& device) {
+    const auto bytes = static_cast<double>(trace.footprint_bytes());
+    if (bytes <= device.hbm.capacity_bytes()) return;
+    fmt::print(stderr,
+               "memwall: warning: the tensors simulated take {:.3g} GB, the memory of {} holds {:.3g} (/hbm/stacks, "
+               "/hbm/rows)\n",
+               bytes * 1e-9, device.name, device.hbm.capacity_bytes() * 1e-9);
+}
+
 /// Says before a long simulation, not after it, that its result could not be kept.
 void check_outputs(const RunOptions& o) {
     std::error_code failed;
@@ -206,6 +216,7 @@ int run_verb(std::vector<std::string> arguments) {
     Work work = work_of(op, wish, device, configs, most_layers);
     const auto records = band_records(configs);
     check_outputs(o);
+    warn_of_memory(work.trace, device);
     const chip::RunOptions watch = chip_options(o, work.trace.kernels.size());
     auto run = describe(op, work, device);
     Simulated s = o.sustained ? simulate_sustained(op, work, device, watch)

@@ -16,8 +16,13 @@ namespace memwall::device {
 /// products of different clocks); L2 slices and the memory have clocks of their own.
 struct ClockParams {
     double sm_mhz;       ///< SM clock for latency- and bandwidth-bound work (the maximum boost)
-    double sm_peak_mhz;  ///< SM clock behind the vendor's printed tensor peak
+    double sm_peak_mhz;  ///< the maximum boost of work that tensor cores bound: behind the vendor's printed peak
     double l2_mhz;       ///< clock of the L2 slices
+
+    /// The highest SM clock of work that tensor cores bound (or not), where the board's power would allow more.
+    [[nodiscard]] double highest_mhz(bool tensor_bound) const {
+        return tensor_bound ? std::min(sm_mhz, sm_peak_mhz) : sm_mhz;
+    }
 };
 
 /// What it takes to start work.
@@ -150,6 +155,10 @@ struct HbmParams {
     [[nodiscard]] int pseudo_channels() const { return stacks * channels_per_stack * pseudo_channels_per_channel; }
     [[nodiscard]] double pseudo_channel_gbps() const { return data_rate_gbps * pseudo_channel_bits / 8.0; }
     [[nodiscard]] double peak_gbps() const { return pseudo_channel_gbps() * pseudo_channels(); }
+    /// Bytes of all stacks.
+    [[nodiscard]] double capacity_bytes() const {
+        return static_cast<double>(pseudo_channels()) * sids * bank_groups * banks_per_group * rows * page_bytes;
+    }
 };
 
 /// Energy per event and the board's limit. Energies of the die hold at the voltage of `reference_mhz`; at another clock

@@ -263,9 +263,7 @@ private:
         }
         part(NodeKind::stack, stack, 1.4, 7);
         const std::string ink = ink_of(id);
-        const double gib = static_cast<double>(d_.hbm.channels_per_stack * d_.hbm.pseudo_channels_per_channel) *
-                           d_.hbm.sids * d_.hbm.bank_groups * d_.hbm.banks_per_group * d_.hbm.rows * d_.hbm.page_bytes /
-                           (1 << 30);
+        const double gib = d_.hbm.capacity_bytes() / d_.hbm.stacks / (1 << 30);
         text(box.mid_x(), box.mid_y() + 1.5, 19, fmt::format("{} stack {}", d_.hbm.standard, stack), ink,
              " font-weight=\"700\"");
         text(box.mid_x(), box.mid_y() + 0.4, 14.5, fmt::format("{:.0f} GiB · {:.0f} GB/s", gib, gbps), ink);

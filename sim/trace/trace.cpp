@@ -219,6 +219,12 @@ int Trace::add_tensor(std::string name, Dtype dtype, const std::vector<std::int6
     return static_cast<int>(tensors.size()) - 1;
 }
 
+std::uint64_t Trace::footprint_bytes() const {
+    std::uint64_t bytes = 0;
+    for (const Tensor& tensor : tensors) bytes += tensor.view ? 0 : tensor.footprint_bytes();
+    return bytes;
+}
+
 int Trace::add_view(Tensor view) {
     view.view = true;
     tensors.push_back(std::move(view));

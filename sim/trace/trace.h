@@ -258,6 +258,8 @@ struct Trace {
     int add_tensor(std::string name, Dtype dtype, const std::vector<std::int64_t>& shape);
     /// Adds another shape of memory that a tensor already holds, and returns its index.
     int add_view(Tensor view);
+    /// Of all its tensors together.
+    [[nodiscard]] std::uint64_t footprint_bytes() const;
 };
 
 }  // namespace memwall::trace

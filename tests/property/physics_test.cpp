@@ -53,6 +53,19 @@ double of_peak(const cli::Simulated& s) {
     return moved_gbps(s) / s.run.hbm_peak_gbps;
 }
 
+// A cluster's barrier is one of two ways: the last to arrive is heard by the first CTA's SM, which lets all go. A norm
+// has one, a softmax two.
+TEST(Cluster, EachBarrierOfACriticalPathCostsWhatTheDescriptionSays) {
+    const auto us = [](const std::string& op, int cycles) {
+        return simulate(op, {"/sm/cluster_barrier_cycles=" + std::to_string(cycles)}).result.time_us;
+    };
+    const double cycle_us = 1 / load("h100-sxm5").clocks.sm_mhz;
+    for (const auto& [op, barriers] : {std::pair{"rmsnorm", 1}, {"softmax", 2}}) {
+        const std::string work = std::string(op) + " rows=1 cols=131072 dtype=bf16";
+        EXPECT_NEAR(us(work, 1200) - us(work, 200), barriers * 1000 * cycle_us, 0.02) << op;
+    }
+}
+
 // H100 SXM5: integer reductions 3193-3240 GB/s = 95.3-96.7 % (fast.cu, CUB), BabelStream dot 94.9 % (Azure guide).
 TEST(Hbm, ALongReadReachesWhatIsMeasuredBecauseOfRefreshAndBanks) {
     const auto base = simulate("read bytes=536870912");

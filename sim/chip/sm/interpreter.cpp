@@ -475,7 +475,7 @@ Sm::Outcome Sm::sync_cta(Cta& cta, int slot, RoleState& role, std::int64_t now) 
 
 Sm::Outcome Sm::sync_cluster(Cta& cta, RoleState& role, std::int64_t now) {
     ++role.pc;
-    const std::int64_t due = now + cycles(device_.crossbar.cluster_latency_cycles);
+    const std::int64_t due = now + cluster_barrier_ps();
     Sm& leader = *sms_[bench_.clusters[cta.cluster].sm[0]];
     if (&leader == this) {
         post(due, cluster_arrive, cta.cluster);

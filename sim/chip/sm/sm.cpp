@@ -97,7 +97,7 @@ void Sm::handle(const Message& message) {
             ClusterRecord& cluster = bench_.clusters[message.payload];
             if (++cluster.arrived < cluster.ctas) break;
             cluster.arrived = 0;
-            const std::int64_t go = now + cycles(device_.crossbar.cluster_latency_cycles);
+            const std::int64_t go = now + cluster_barrier_ps();
             for (int rank = 0; rank < cluster.ctas; ++rank) {
                 const auto i = static_cast<std::size_t>(rank);
                 if (cluster.sm[i] == index_) {

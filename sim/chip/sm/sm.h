@@ -141,6 +141,8 @@ private:
     void note(TimelineSpan::Track track, int lane, const Cta& cta, const RoleState& role, std::int64_t begin,
               std::int64_t end);
     [[nodiscard]] std::int64_t cycles(double n) const { return wiring_.sm_clock.span(n).count; }
+    /// A cluster's barrier, one way: to the SM of its first CTA, or back.
+    [[nodiscard]] std::int64_t cluster_barrier_ps() const { return cycles(device_.sm.cluster_barrier_cycles / 2); }
     [[nodiscard]] const Program& program(const Cta& cta) const { return bench_.programs[cta.kernel]; }
 
     Shared& shared_;

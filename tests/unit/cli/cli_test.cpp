@@ -46,6 +46,15 @@ void expect_refused(const std::string& arguments, const std::vector<std::string>
         EXPECT_NE(ran.err.find(word), std::string::npos) << "no \"" << word << "\" in: " << ran.err;
 }
 
+TEST(Cli, WarnsOfTensorsThatTheMemoryCannotHold) {
+    const std::string read = "run --device h100-sxm5 --op 'read bytes=16777216'";
+    EXPECT_EQ(memwall(read).err, "");
+    const Ran ran = memwall(read + " --set /hbm/rows=1");  // 160 pseudo channels of one page a bank
+    EXPECT_EQ(ran.status, 0);
+    EXPECT_NE(ran.err.find("take 0.0168 GB, the memory of h100-sxm5 holds 0.0"), std::string::npos) << ran.err;
+    EXPECT_NE(ran.err.find("/hbm/rows"), std::string::npos) << ran.err;
+}
+
 TEST(Cli, RefusesBadInputInOneLineThatNamesIt) {
     expect_refused("run --device no-such --op 'read bytes=1024'", {"no-such", "h100-sxm5"});
     expect_refused("run --device h100-sxm5 --op 'gem m=1'", {"gem", "gemm"});
