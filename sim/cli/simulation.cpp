@@ -199,22 +199,36 @@ result::Power power_of(const Simulated& s, const device::Device& device) {
                     watts(e.smem),
                     watts(e.tensor),
                     watts(e.vector)};
-    p.sustained_mhz = chip::sustained_mhz(device, e, us, s.result.roofline_memory_us, device.clocks.sm_mhz);
+    const bool tensors = chip::tensor_us(device, tensor_work(s.trace, s.run.layers)) > s.result.roofline_memory_us;
+    p.sustained_mhz =
+        chip::sustained_mhz(device, e, us, s.result.roofline_memory_us, device.clocks.highest_mhz(tensors));
     return p;
+}
+
+namespace {
+
+double memory_us(const workload::OpSpec& op, const Work& work, const device::Device& device) {
+    return compulsory_bytes(describe(op, work, device)) / device.hbm.peak_gbps() * 1e-3;
+}
+
+}  // namespace
+
+double highest_mhz(const workload::OpSpec& op, const Work& work, const device::Device& device) {
+    const double tensor_us = chip::tensor_us(device, tensor_work(work.trace, work.layers));
+    return device.clocks.highest_mhz(tensor_us > memory_us(op, work, device));
 }
 
 Simulated simulate_sustained(const workload::OpSpec& op, const Work& work, device::Device& device,
                              const chip::RunOptions& options) {
     constexpr int kMostRuns = 12;  // each goes most of the way: work that memory bounds gives back little time
-    const double highest = device.clocks.sm_mhz;
+    const double highest = highest_mhz(op, work, device);
+    device.clocks.sm_mhz = highest;
     const auto run = [&](const device::Device& d) {
         auto description = describe(op, work, d);
         description.clock_ceiling_mhz = highest;
         return simulate(work.trace, std::move(description), d, options);
     };
-    device.clocks.sm_mhz =
-        chip::likely_mhz(device, tensor_work(work.trace, work.layers),
-                         compulsory_bytes(describe(op, work, device)) / device.hbm.peak_gbps() * 1e-3);
+    device.clocks.sm_mhz = chip::likely_mhz(device, tensor_work(work.trace, work.layers), memory_us(op, work, device));
     Simulated s = run(device);
     for (int runs = 1; runs < kMostRuns; ++runs) {
         const double clock =

@@ -54,7 +54,7 @@ std::pair<double, double> range_of(const std::vector<Neighbour>& near);
 /// What the board draws over the run, in watts, and why.
 struct Power {
     double board_w = 0, limit_w = 0;
-    double sustained_mhz = 0;  ///< the clock that the limit allows: the run's own when it is under it
+    double sustained_mhz = 0;  ///< the highest clock that the board's limit and the boost of such work allow
     double idle_w = 0, hbm_w = 0, l2_w = 0, crossbar_w = 0, link_w = 0, smem_w = 0, tensor_w = 0, vector_w = 0;
 };
 

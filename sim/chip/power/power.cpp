@@ -55,14 +55,18 @@ double sustained_mhz(const device::Device& device, const Energy& energy, double 
     return step * p.clock_step_mhz;
 }
 
-double likely_mhz(const device::Device& device, const TensorWork& work, double memory_us) {
-    constexpr double kBusy = 0.9, kFeeding = 0.35;  // of large products; only where the search begins depends on them
+double tensor_us(const device::Device& device, const TensorWork& work) {
     const device::TensorParams& t = device.tensor;
-    const double highest = device.clocks.sm_mhz;
     const double cycles = ((work.bf16 + work.fp16) / t.flops_per_cycle_16bit + work.eight_bit / t.flops_per_cycle_fp8 +
                            work.tf32 / t.flops_per_cycle_tf32) /
                           device.sms();
-    const double us = cycles / kBusy / highest;
+    return cycles / device.clocks.sm_mhz;
+}
+
+double likely_mhz(const device::Device& device, const TensorWork& work, double memory_us) {
+    constexpr double kBusy = 0.9, kFeeding = 0.35;  // of large products; only where the search begins depends on them
+    const double highest = device.clocks.sm_mhz;
+    const double us = tensor_us(device, work) / kBusy;
     if (us <= memory_us) return highest;
     Energy energy = energy_of(device, {}, work, us);
     energy.l2 = kFeeding * energy.tensor;

@@ -37,6 +37,9 @@ Energy energy_of(const device::Device& device, const Counters& counted, const Te
 double sustained_mhz(const device::Device& device, const Energy& energy, double elapsed_us, double memory_us,
                      double highest_mhz);
 
+/// Microseconds of the tensor cores at their full rate and the device's SM clock.
+double tensor_us(const device::Device& device, const TensorWork& work);
+
 /// A first guess of the same before anything was simulated: tensor cores nearly always busy, and what feeds them.
 /// The highest clock for work that memory bounds.
 double likely_mhz(const device::Device& device, const TensorWork& work, double memory_us);
