@@ -59,12 +59,15 @@ Chip::Chip(const device::Device& device, const trace::Trace& trace, const RunOpt
     bench_.trace = &trace;
     for (std::size_t k = 0; k < trace.kernels.size(); ++k) bench_.programs.push_back(compile(trace, k, device));
     // The cluster network and the launch unit are paths between parts as well.
-    const double cluster = std::min(device.crossbar.cluster_latency_cycles, device.sm.cluster_barrier_cycles / 2);
-    const std::int64_t limit = std::min(shared_.wiring.lookahead_ps(), shared_.wiring.sm_clock.span(cluster).count);
+    std::int64_t limit = shared_.wiring.lookahead_ps();
+    if (std::any_of(trace.kernels.begin(), trace.kernels.end(), [](const auto& k) { return k.work.cluster > 1; })) {
+        const double cycles = std::min(device.crossbar.cluster_latency_cycles, device.sm.cluster_barrier_cycles / 2);
+        limit = std::min(limit, shared_.wiring.sm_clock.span(cycles).count);
+    }
     if (limit < Grid::kLeastStepPs)
         throw InputError(device.name +
-                             ": /floorplan latencies, /crossbar/cluster_latency_cycles and half of "
-                             "/sm/cluster_barrier_cycles",
+                             ": /floorplan latencies and, between the SMs of a cluster, "
+                             "/crossbar/cluster_latency_cycles and half of /sm/cluster_barrier_cycles",
                          fmt::format("a path of {} ps between two parts", limit),
                          fmt::format("{} ps or more", Grid::kLeastStepPs));
     shared_.grid.lookahead_ps = limit;

@@ -159,14 +159,18 @@ void print_power(const result::RunDescription& run) {
                    run.clock_ceiling_mhz > 0 ? "" : " (--sm-clock sustained)");
     } else if (run.sm_clock_mhz < run.clock_ceiling_mhz) {
         fmt::print(" at {:.0f} MHz, where the limit holds the SM clock", run.sm_clock_mhz);
+    } else if (run.clock_ceiling_mhz > 0) {
+        fmt::print(" at {:.0f} MHz, the highest of such work", run.sm_clock_mhz);
+    } else if (p.sustained_mhz < run.sm_clock_mhz) {
+        fmt::print("; busy tensor cores would hold the SM clock to {:.0f} MHz (--sm-clock sustained)", p.sustained_mhz);
     }
     fmt::print("\n");
 }
 
 void print_bands(const RunOptions& o, const result::RunDescription& run) {
     if (!run.correlated) return;
-    // Records were simulated at the clock that the limit allows.
-    const bool over = run.power.board_w > run.power.limit_w;
+    // Records were simulated at the clock that the board sustains.
+    const bool over = run.power.sustained_mhz < run.sm_clock_mhz;
     const std::string of = fmt::format("{}{}", o.sets.empty() ? "" : ", of the device as it is described",
                                        over ? ", at the sustained clock" : "");
     if (const std::size_t n = run.neighbours.size(); n > 1) {

@@ -199,9 +199,10 @@ result::Power power_of(const Simulated& s, const device::Device& device) {
                     watts(e.smem),
                     watts(e.tensor),
                     watts(e.vector)};
+    // A clock that was sought has that of the work as its ceiling already.
     const bool tensors = chip::tensor_us(device, tensor_work(s.trace, s.run.layers)) > s.result.roofline_memory_us;
-    p.sustained_mhz =
-        chip::sustained_mhz(device, e, us, s.result.roofline_memory_us, device.clocks.highest_mhz(tensors));
+    const double highest = s.run.clock_ceiling_mhz > 0 ? device.clocks.sm_mhz : device.clocks.highest_mhz(tensors);
+    p.sustained_mhz = chip::sustained_mhz(device, e, us, s.result.roofline_memory_us, highest);
     return p;
 }
 

@@ -63,7 +63,7 @@ struct SmParams {
     double barrier_wait_cycles;  ///< mbarrier completion to the waiting warp's next instruction
     double barrier_arrive_cycles;
     double cta_barrier_cycles;
-    double cluster_barrier_cycles;
+    double cluster_barrier_cycles;  ///< last arrival to release: half to the SM of the first CTA, half back
 };
 
 /// The bulk copy engine of one SM.

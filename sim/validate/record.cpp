@@ -17,6 +17,7 @@ namespace {
 constexpr const char* kSchema = "memwall-reference/1";
 const std::vector<std::string> kKinds = {"micro", "kernel", "model"};
 const std::vector<std::string> kClocks = {"measured", "locked"};
+const std::vector<std::string> kAuthors = {"library", "trial"};
 
 constexpr std::pair<const char*, Timing> kTimings[] = {{"in_kernel", Timing::in_kernel},
                                                        {"event", Timing::event},
@@ -81,7 +82,7 @@ Record record_of(const JsonReader& json, const std::string& source) {
         r.graph_ops = static_cast<int>(graph->integer("ops", 1, kMost));
         r.graph_replays = static_cast<int>(graph->integer("replays", 1, kMost));
     }
-    r.schedule_of_library = json.string_or("schedule_by", "") == "library";
+    if (json.find("schedule_by")) r.schedule_of_library = json.choice("schedule_by", kAuthors) == "library";
     r.warm = json.string_or("cache", "none") == "warm";
     r.library = json.string_or("library", "");
     if (const auto origin = json.find("source")) {

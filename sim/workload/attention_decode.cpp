@@ -121,18 +121,7 @@ trace::Role decode_consumer(const AttentionShape& s, const DecodePlan& p, const 
     return {"consumer", 1, 4, steps};
 }
 
-}  // namespace
-
-void count_decode(trace::Kernel& k, const AttentionShape& s) {
-    k.flops = 4.0 * static_cast<double>(s.batch * s.heads * s.kv * s.head_dim);
-    k.math_dtype = s.dtype;
-    k.tensor_cores = true;
-    const std::int64_t q_all = s.batch * s.heads * s.head_dim * trace::bits_of(s.dtype) / 8;
-    const std::int64_t kv_all = 2 * s.batch * s.kv_heads * s.kv * s.head_dim * trace::bits_of(s.kv_dtype) / 8;
-    k.compulsory_read_bytes = static_cast<std::uint64_t>(kv_all + q_all);
-    k.compulsory_write_bytes = static_cast<std::uint64_t>(q_all);
-}
-
+/// Weighs the partial outputs of each head.
 void append_combine(trace::Trace& trace, const AttentionShape& s, std::int64_t splits, const AttentionTensors& t,
                     const std::string& name) {
     trace::Kernel k;
@@ -157,6 +146,18 @@ void append_combine(trace::Trace& trace, const AttentionShape& s, std::int64_t s
     k.math_dtype = trace::Dtype::fp32;
     k.compulsory_write_bytes = 0;  // counted with the kernel whose output it completes
     trace.kernels.push_back(std::move(k));
+}
+
+}  // namespace
+
+void count_decode(trace::Kernel& k, const AttentionShape& s) {
+    k.flops = 4.0 * static_cast<double>(s.batch * s.heads * s.kv * s.head_dim);
+    k.math_dtype = s.dtype;
+    k.tensor_cores = true;
+    const std::int64_t q_all = s.batch * s.heads * s.head_dim * trace::bits_of(s.dtype) / 8;
+    const std::int64_t kv_all = 2 * s.batch * s.kv_heads * s.kv * s.head_dim * trace::bits_of(s.kv_dtype) / 8;
+    k.compulsory_read_bytes = static_cast<std::uint64_t>(kv_all + q_all);
+    k.compulsory_write_bytes = static_cast<std::uint64_t>(q_all);
 }
 
 int decode_splits(const AttentionShape& s, const device::Device& device) {

@@ -1,8 +1,9 @@
-// The two ways in which attention of one new token is cut, and the kernel with which either ends.
+// The two ways in which attention of one new token is cut, and the small kernels around FlashAttention-3's.
 #pragma once
 
 #include <string>
 
+#include "workload/flash_attention.h"
 #include "workload/ops.h"
 
 namespace memwall::workload {
@@ -12,10 +13,6 @@ inline constexpr int kDecodeBatch = 0, kDecodeKvHead = 1, kDecodeSplit = 2;
 
 /// What a decode computes and must move, whatever its kernel does.
 void count_decode(trace::Kernel& kernel, const AttentionShape& shape);
-
-/// The combine: weighs the partial outputs of each head.
-void append_combine(trace::Trace& trace, const AttentionShape& shape, std::int64_t splits,
-                    const AttentionTensors& tensors, const std::string& name);
 
 /// How FlashAttention-3's decode is run.
 struct FlashDecode {
@@ -31,20 +28,6 @@ std::int64_t flash_decode_splits(const AttentionShape& shape, const ScheduleWish
 void append_flash_decode(trace::Trace& trace, const AttentionShape& shape, const FlashDecode& how,
                          const AttentionTensors& tensors, const ScheduleWish& wish, const std::string& name,
                          const device::Device& device);
-
-/// Reads that follow one another before a kernel of FlashAttention-3 knows its work: what the scheduler left of a
-/// sequence, and its length.
-inline constexpr int kFlashLookups = 2;
-inline constexpr std::int64_t kSectorBytes = 32;
-
-/// Tensors that its kernels pass to each other, by number in the trace.
-struct FlashScratch {
-    int lengths;          ///< [lookup][batch], a sector each
-    int page_table = -1;  ///< without pages: none
-    int lse = -1;         ///< [split][head][batch], without splits: none
-    /// The read number `lookup` of sequence `batch`.
-    [[nodiscard]] trace::Step read(int lookup, const trace::Affine& batch, int ring) const;
-};
 
 /// The kernel before: from the lengths of all sequences, how each is split.
 void append_flash_schedule(trace::Trace& trace, const AttentionShape& shape, const FlashScratch& scratch,

@@ -12,16 +12,11 @@ namespace {
 
 using trace::LoadPath;
 
-// hopper/flash_fwd_combine_kernel.h and its launch template: CTAs of 256 threads for a few rows (here: heads of one
-// sequence) and up to 128 columns. Partial outputs come split by split through a ring of stages.
-constexpr int kThreads = 256, kStages = 4, kColumns = 128;
+// hopper/flash_fwd_combine_kernel.h and its launch template: CTAs of 256 threads for 64 or 128 columns and as few rows
+// (here: heads of one sequence) as give each thread four columns. Partial outputs come split by split through a ring of
+// stages.
+constexpr int kThreads = 256, kColumnsOfThread = 4, kStages = 4;
 constexpr int kOut = 0, kLse = 1, kCount = 2;  // its rings
-
-/// Rows of a CTA: as few as give each of its threads four columns.
-std::int64_t rows_of(const AttentionShape& s) {
-    const std::int64_t rows = s.head_dim % 128 == 0 ? 8 : s.head_dim % 64 == 0 ? 16 : 32;
-    return std::min(rows, s.heads);
-}
 
 /// Logarithms of sums over the splits: a column of them is one warp's, which reduces it three times (maximum, last
 /// valid split, sum), takes exponentials and a logarithm in between, and passes the weights through shared memory
@@ -31,16 +26,14 @@ trace::VectorShape weigh(double values) {
     return {values * 8, values, values * 12, kShuffles + kTranscendentals + kThroughMemory};
 }
 
-/// What one split's outputs cost: a weight and four columns from shared memory, then as many multiply-adds in turn.
+/// What one split's outputs cost: a weight and four columns from shared memory, then a multiply-add for each, beside
+/// which the threads issue some three times as many instructions: addresses, waits, and the copies of the split that
+/// is a ring ahead.
 trace::VectorShape accumulate(double values) {
     return {values * 4, 0, values * 8, 29 + 4 * 4};
 }
 
 }  // namespace
-
-trace::Step FlashScratch::read(int lookup, const Affine& batch, int ring) const {
-    return move(StepKind::load, ring, lengths, {lookup, batch, 0}, {1, 1, kSectorBytes / 4}, LoadPath::plain);
-}
 
 void append_flash_schedule(trace::Trace& trace, const AttentionShape& s, const FlashScratch& scratch,
                            const std::string& name) {
@@ -65,8 +58,8 @@ void append_flash_schedule(trace::Trace& trace, const AttentionShape& s, const F
 
 void append_flash_combine(trace::Trace& trace, const AttentionShape& s, std::int64_t splits, const AttentionTensors& t,
                           const FlashScratch& scratch, const std::string& name) {
-    const std::int64_t rows = rows_of(s), columns = std::min<std::int64_t>(s.head_dim, kColumns);
-    const std::int64_t weights = std::max<std::int64_t>(1, splits) * rows * 4;
+    const std::int64_t columns = s.head_dim <= 64 ? 64 : 128;
+    const std::int64_t rows = std::min(kThreads * kColumnsOfThread / columns, s.heads), weights = splits * rows * 4;
     trace::Kernel k;
     k.name = name + ".combine";
     k.op = "attention_decode";
@@ -81,9 +74,10 @@ void append_flash_combine(trace::Trace& trace, const AttentionShape& s, std::int
                {"count", 1, kSectorBytes, 1, true}};
     // How many splits this sequence has is known before the first kernel has ended.
     std::vector<Step> steps = {simple(StepKind::trigger_dependents)};
-    look_up(steps, scratch.read(0, item(0), kCount));
+    look_up(steps, scratch.length(0, item(0), kCount));
+    if (splits > 1) look_up(steps, scratch.length(1, item(0), kCount));
+    steps.push_back(simple(StepKind::wait_dependency));
     if (splits > 1) {
-        look_up(steps, scratch.read(1, item(0), kCount));
         const Affine head = item(1, rows), column = item(2, columns);
         const auto fetch = [&](const Affine& split) {
             append(steps, {acquire(kOut),
@@ -94,7 +88,7 @@ void append_flash_combine(trace::Trace& trace, const AttentionShape& s, std::int
         const auto add = [&] {
             append(steps, {wait_full(kOut), vector(accumulate(static_cast<double>(rows * columns))), release(kOut)});
         };
-        append(steps, {simple(StepKind::wait_dependency), acquire(kLse),
+        append(steps, {acquire(kLse),
                        move(StepKind::load, kLse, scratch.lse, {0, head, item(0)}, {splits, rows, 1}, LoadPath::plain),
                        commit(kLse)});
         const std::int64_t ahead = std::min<std::int64_t>(kStages - 1, splits);

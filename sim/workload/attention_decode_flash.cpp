@@ -1,5 +1,5 @@
 // Attention of one new token as FlashAttention-3 runs it for a batch of sequences of any length (vLLM's decode): the
-// query heads of a KV head fill some of the 64 rows of a product and the others are computed for nothing, persistent
+// query heads of a KV head fill some of the rows of a tile and the others are computed for nothing, persistent
 // CTAs take work items as they come free, and the combining kernel is launched whether anything was split or not.
 
 #include <fmt/core.h>
@@ -21,49 +21,31 @@ using trace::LoadPath;
 
 constexpr int kBatch = kDecodeBatch, kKvHead = kDecodeKvHead, kSplit = kDecodeSplit;
 constexpr int kK = 0, kV = 1, kQ = 2, kTable = 3, kLengths = 4;  // rings
-constexpr int kWarpgroupRows = 64, kStages = 2;
-
-struct Tile {
-    std::int64_t rows, keys;
-};
-
-/// hopper/tile_size.h of vLLM's FlashAttention-3: a single warpgroup of 64 rows where the queries of a group fit and
-/// the head size has such a kernel, shorter tiles of keys where they come page by page.
-Tile tile_of(const AttentionShape& s) {
-    const bool paged = s.page > 0, one = s.heads / s.kv_heads <= kWarpgroupRows;
-    if (trace::bits_of(s.kv_dtype) <= 8) {
-        if (s.head_dim <= 64) return {192, 160};
-        if (s.head_dim <= 96) return {192, 128};
-        if (s.head_dim <= 128) return {128, paged ? 160 : 224};
-        return {128, s.head_dim <= 192 ? 160 : 128};
-    }
-    if (s.head_dim <= 64) return one ? Tile{64, 192} : Tile{192, paged ? 160 : 192};
-    if (s.head_dim <= 96) return {192, paged ? 128 : 144};
-    if (s.head_dim <= 128) return {one ? 64 : 128, paged ? 128 : 176};
-    return {128, s.head_dim > 192 ? 80 : paged ? 96 : 112};
-}
+constexpr int kStages = 2;
 
 struct Plan {
-    Tile tile;
+    FlashTile tile;
     std::int64_t stages, tiles, share, splits, group, tile_bytes, q_bytes;
-    std::int64_t entries;  // of the page table that a tile needs; 0: no pages
+    std::int64_t p_bytes;  // of exponentials in shared memory
     LoadPath path;
     bool overlap;
-    [[nodiscard]] int warpgroups() const { return static_cast<int>(tile.rows / kWarpgroupRows); }
     /// Over the tiles of a work item, but its first `done`.
     [[nodiscard]] Step loop_over(std::int64_t done = 0) const {
         return loop(share - done, Affine(tiles - done) + item(kSplit, -share));
     }
 };
 
-Tile tile_of(const AttentionShape& s, const ScheduleWish& wish) {
-    if (!wish.tile) return tile_of(s);
-    const Tile tile{(*wish.tile)[0], (*wish.tile)[1]};
-    if (tile.rows < s.heads / s.kv_heads || tile.rows % kWarpgroupRows != 0)
-        throw InputError(
-            "attention_decode kernel=flash3, tile", fmt::format("{} rows", tile.rows),
-            fmt::format("a multiple of {} that holds the {} queries of a group", kWarpgroupRows, s.heads / s.kv_heads));
-    return tile;
+/// That of a prefill without a mask, but for a single warpgroup where vLLM's variant has such a kernel and the queries
+/// of a group fit.
+FlashTile tile_of(const AttentionShape& s, const ScheduleWish& wish) {
+    const std::int64_t group = s.heads / s.kv_heads;
+    FlashTile tile = flash_tile(s.head_dim, s.kv_dtype, false, s.page > 0);
+    if (trace::bits_of(s.kv_dtype) == 16 && group <= kWarpgroupRows) {
+        if (s.head_dim <= 64) tile = {kWarpgroupRows, 192};
+        if (s.head_dim > 96 && s.head_dim <= 128) tile.rows = kWarpgroupRows;
+    }
+    if (wish.tile) tile = {(*wish.tile)[0], (*wish.tile)[1]};
+    return checked_tile("attention_decode kernel=flash3, tile", tile, group);
 }
 
 Plan plan_of(const AttentionShape& s, const FlashDecode& how, const ScheduleWish& wish, const device::Device& device) {
@@ -76,12 +58,11 @@ Plan plan_of(const AttentionShape& s, const FlashDecode& how, const ScheduleWish
     p.group = s.heads / s.kv_heads;
     p.tile_bytes = p.tile.keys * s.head_dim * trace::bits_of(s.kv_dtype) / 8;
     p.q_bytes = p.tile.rows * s.head_dim * trace::bits_of(s.dtype) / 8;
-    p.entries = s.page == 0 ? 0 : std::max<std::int64_t>(1, p.tile.keys / s.page);
-    // Pages come by the TMA only to more queries than a tile has rows.
+    p.p_bytes = p.tile.p_in_smem ? p.tile.rows * p.tile.keys * trace::bits_of(s.dtype) / 8 : 0;
     p.path = wish.path.value_or(s.page > 0 ? LoadPath::plain : LoadPath::tma);
     p.overlap = how.overlap;
     check_smem("attention_decode kernel=flash3", 2 * p.tile_bytes, "K and V of a tile", static_cast<int>(p.stages),
-               p.q_bytes, device);
+               p.q_bytes + p.p_bytes, device);
     return p;
 }
 
@@ -94,15 +75,12 @@ trace::Role producer(const AttentionShape& s, const Plan& p, const AttentionTens
     };
     std::vector<Step> steps = {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency)};
     // What the scheduler left of this sequence, and its length.
-    for (int i = 0; i < kFlashLookups; ++i) look_up(steps, scratch.read(i, item(kBatch), kLengths));
+    for (int i = 0; i < kFlashLookups; ++i) look_up(steps, scratch.length(i, item(kBatch), kLengths));
     append(steps, {acquire(kQ),
                    move(StepKind::load, kQ, t.q, {item(kBatch), 0, item(kKvHead, p.group), 0},
                         {1, 1, p.group, s.head_dim}, LoadPath::plain),
                    commit(kQ), p.loop_over()});
-    if (p.entries > 0)
-        look_up(steps,
-                move(StepKind::load, kTable, scratch.page_table,
-                     {item(kBatch), first_tile * p.entries + turn(0, p.entries)}, {1, p.entries}, LoadPath::plain));
+    if (scratch.entries > 0) look_up(steps, scratch.pages(item(kBatch), first_tile + turn(0), kTable));
     append(steps, {acquire(kK), tile(kK, t.k), commit(kK), acquire(kV), tile(kV, t.v), commit(kV), end_loop()});
     return {"producer", 1, p.path == LoadPath::tma ? 1 : 4, std::move(steps)};
 }
@@ -115,36 +93,19 @@ trace::Role consumer(const AttentionShape& s, const Plan& p, const AttentionTens
     const double scores = static_cast<double>(kWarpgroupRows) * keys,
                  outputs = static_cast<double>(kWarpgroupRows) * dim;
     const Step qk = mma({kWarpgroupRows, keys, dim, s.dtype, false}),
-               pv = mma({kWarpgroupRows, dim, keys, s.dtype, true});
+               pv = mma({kWarpgroupRows, dim, keys, s.dtype, !p.tile.p_in_smem});
+    const double stored = static_cast<double>(p.p_bytes) / p.tile.warpgroups(), fence = stored > 0 ? kFenceLatency : 0;
     const Step maximum = vector({scores * kMaximumOps, 0, 0, kReduceLatency}),
                exponential = vector({scores * kExponentialOps, scores, 0, 0}),
-               rescale = vector({scores * kConvertOps + outputs, 0, 0, 0});
+               convert = vector({scores * kConvertOps, 0, stored, fence}),
+               rescale = vector({scores * kConvertOps + outputs, 0, stored, fence});
     std::vector<Step> steps = {wait_full(kQ)};
     if (p.overlap) {
-        append(steps, {wait_full(kK),
-                       qk,
-                       wait_mma(0),
-                       release(kK),
-                       maximum,
-                       exponential,
-                       vector({scores * kConvertOps, 0, 0, 0}),
-                       p.loop_over(1),
-                       wait_full(kK),
-                       qk,
-                       wait_full(kV),
-                       pv,
-                       wait_mma(1),
-                       release(kK),
-                       maximum,
-                       exponential,
-                       wait_mma(0),
-                       release(kV),
-                       rescale,
-                       end_loop(),
-                       wait_full(kV),
-                       pv,
-                       wait_mma(0),
-                       release(kV)});
+        append(steps, {wait_full(kK), qk,          wait_mma(0),    release(kK),   maximum,
+                       exponential,   convert,     p.loop_over(1), wait_full(kK), qk,
+                       wait_full(kV), pv,          wait_mma(1),    release(kK),   maximum,
+                       exponential,   wait_mma(0), release(kV),    rescale,       end_loop(),
+                       wait_full(kV), pv,          wait_mma(0),    release(kV)});
     } else {
         append(steps, {p.loop_over(), wait_full(kK), qk, wait_mma(0), release(kK), maximum, exponential, rescale,
                        wait_full(kV), pv, wait_mma(0), release(kV), end_loop()});
@@ -190,13 +151,9 @@ void append_flash_decode(trace::Trace& trace, const AttentionShape& s, const Fla
                          const AttentionTensors& tensors, const ScheduleWish& wish, const std::string& name,
                          const device::Device& device) {
     const Plan p = plan_of(s, how, wish, device);
-    constexpr auto kWord = trace::Dtype::fp32;  // lengths and pages are integers as wide
-    FlashScratch scratch{};
-    scratch.lengths = trace.add_tensor(name + ".lengths", kWord, {kFlashLookups, s.batch, kSectorBytes / 4});
-    if (p.entries > 0)
-        scratch.page_table = trace.add_tensor(name + ".page_table", kWord, {s.batch, p.tiles * p.entries});
+    FlashScratch scratch = add_flash_scratch(trace, s, p.tile.keys, name);
     // Logarithms of the sums of exponentials: the heads of a split side by side only where there is one sequence.
-    if (p.splits > 1) scratch.lse = trace.add_tensor(name + ".lse", kWord, {p.splits, s.heads, s.batch});
+    if (p.splits > 1) scratch.lse = trace.add_tensor(name + ".lse", trace::Dtype::fp32, {p.splits, s.heads, s.batch});
     if (how.schedule_in_call) append_flash_schedule(trace, s, scratch, name);
     trace::Kernel k;
     k.name = name;
@@ -207,13 +164,13 @@ void append_flash_decode(trace::Trace& trace, const AttentionShape& s, const Fla
     k.work.persistent = true;
     k.work.dynamic = true;
     k.ctas = std::min<std::int64_t>(k.work.items(), device.sms());
-    k.registers_per_thread = p.warpgroups() == 1 ? 240 : 168;
-    k.smem_bytes = 2 * p.stages * p.tile_bytes + p.q_bytes;
-    const int stages = static_cast<int>(p.stages), consumers = p.warpgroups();
+    k.registers_per_thread = flash_registers(p.tile.warpgroups());
+    k.smem_bytes = 2 * p.stages * p.tile_bytes + p.q_bytes + p.p_bytes;
+    const int stages = static_cast<int>(p.stages), consumers = p.tile.warpgroups();
     k.rings = {{"k", stages, p.tile_bytes, consumers, false},
                {"v", stages, p.tile_bytes, consumers, false},
                {"q", 1, p.q_bytes, consumers, false},
-               {"page_table", 1, std::max<std::int64_t>(1, p.entries) * 4, 1, true},
+               {"page_table", 1, std::max<std::int64_t>(1, scratch.entries) * 4, 1, true},
                {"lengths", 1, kSectorBytes, 1, true}};
     k.roles = {producer(s, p, tensors, scratch)};
     for (int warpgroup = 0; warpgroup < consumers; ++warpgroup)

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "workload/attention_decode.h"
+#include "workload/flash_attention.h"
 #include "workload/gemm.h"
 #include "workload/online_softmax.h"
 #include "workload/ops.h"
@@ -25,31 +25,8 @@ constexpr int kK = 0, kV = 1, kQ = 2, kO = 3, kTable = 4, kLengths = 5;  // ring
 // share the comparison.
 constexpr double kDiagonalOps = 4, kEndOps = 3;
 
-constexpr double kFenceLatency = 60;  // until what threads stored is visible to the tensor cores: 48 to 66 after 8 to
-                                      // 16 matrix stores of a warp, H100 (FlashGPU-Sim's probes)
-
-struct Tile {
-    int queries, keys;
-    bool p_in_smem = false;  ///< the exponentials meet the values from shared memory; else they stay in registers
-};
-
-/// hopper/tile_size.h of FlashAttention-3, by head size; `pages`: smaller than a tile, which the TMA cannot fetch.
-Tile flash_tile(std::int64_t head_dim, bool causal, bool pages, trace::Dtype dtype) {
-    if (trace::bits_of(dtype) <= 8) {
-        if (head_dim <= 64) return {192, 160};
-        if (head_dim <= 96) return {192, 128};
-        if (head_dim <= 128) return {128, pages ? 160 : 224};
-        return {128, head_dim <= 192 ? 160 : 128};
-    }
-    if (head_dim <= 64) return {192, causal ? 128 : pages ? 160 : 192, !causal};
-    if (head_dim <= 96) return {192, pages ? 128 : 144, true};
-    if (head_dim <= 128) return {128, causal || pages ? 128 : 176};
-    if (head_dim <= 192) return {128, pages ? 96 : 112};
-    return {128, 80};
-}
-
 struct FlashPlan {
-    Tile tile;
+    FlashTile tile;
     int groups;  // consumer warpgroups, 64 queries each
     int stages;  // of K, and of V
     std::int64_t q_tiles, kv_tiles;
@@ -59,7 +36,6 @@ struct FlashPlan {
     Affine q_tile;                              // longest first under a causal mask
     Affine limit;                               // keys that a query tile sees
     LoadPath path;                              // of keys and values
-    std::int64_t entries;                       // of the page table that a key tile needs; 0: no pages
     std::int64_t masked;                        // key tiles that its diagonal crosses, at most: 1 without one
 
     /// Over the key tiles of an item after its first `from`, at most `most` of them.
@@ -68,35 +44,26 @@ struct FlashPlan {
     }
 };
 
-void check_tile(const Tile& t) {
-    if (t.queries % 64 != 0 || t.queries < 64 || t.queries > 192) {
-        throw InputError("attention_prefill tile", fmt::format("{} queries", t.queries), "64, 128 or 192");
-    }
-    if (t.keys % 16 != 0 || t.keys < 16 || t.keys > 256) {
-        throw InputError("attention_prefill tile", fmt::format("{} keys", t.keys), "a multiple of 16 up to 256");
-    }
-}
-
 FlashPlan plan_flash(const AttentionShape& s, const ScheduleWish& wish, const device::Device& device) {
     FlashPlan p{};
-    const Tile usual = flash_tile(s.head_dim, s.causal, false, s.dtype);
+    const FlashTile usual = flash_tile(s.head_dim, s.dtype, s.causal, false);
     const bool pages = s.page > 0 && s.page < usual.keys;
     p.path = wish.path.value_or(pages ? LoadPath::plain : LoadPath::tma);
-    p.tile = wish.tile ? Tile{(*wish.tile)[0], (*wish.tile)[1]} : flash_tile(s.head_dim, s.causal, pages, s.dtype);
-    check_tile(p.tile);
-    p.entries = s.page == 0 ? 0 : std::max<std::int64_t>(1, p.tile.keys / s.page);
+    p.tile = checked_tile(
+        "attention_prefill tile",
+        wish.tile ? FlashTile{(*wish.tile)[0], (*wish.tile)[1]} : flash_tile(s.head_dim, s.dtype, s.causal, pages), 1);
     if (p.path == LoadPath::tma && s.page > 0 && s.page < p.tile.keys)
         throw InputError("attention_prefill path", "tma",
                          fmt::format("plain: pages of {} tokens are smaller than a tile of {}", s.page, p.tile.keys));
-    p.groups = p.tile.queries / 64;
+    p.groups = p.tile.warpgroups();
     p.stages = wish.stages.value_or(2);
-    p.q_tiles = ceil_div(s.q, p.tile.queries);
+    p.q_tiles = ceil_div(s.q, p.tile.rows);
     p.kv_tiles = ceil_div(s.kv, p.tile.keys);
     p.group = s.heads / s.kv_heads;
     p.tile_bytes = p.tile.keys * s.head_dim * trace::bits_of(s.kv_dtype) / 8;
-    p.q_bytes = p.tile.queries * s.head_dim * trace::bits_of(s.dtype) / 8;
-    p.p_bytes = p.tile.p_in_smem ? p.tile.queries * p.tile.keys * trace::bits_of(s.dtype) / 8 : 0;
-    check_smem(fmt::format("attention_prefill with tile {}x{}", p.tile.queries, p.tile.keys), 2 * p.tile_bytes,
+    p.q_bytes = p.tile.rows * s.head_dim * trace::bits_of(s.dtype) / 8;
+    p.p_bytes = p.tile.p_in_smem ? p.tile.rows * p.tile.keys * trace::bits_of(s.dtype) / 8 : 0;
+    check_smem(fmt::format("attention_prefill with tile {}x{}", p.tile.rows, p.tile.keys), 2 * p.tile_bytes,
                fmt::format("K and V of {}x{} {}", p.tile.keys, s.head_dim, trace::name_of(s.kv_dtype)), p.stages,
                p.q_bytes + p.p_bytes, device);
     // Query tiles of a head follow each other, so that the CTAs at work share its keys in L2. Tiles of unequal length
@@ -113,8 +80,8 @@ FlashPlan plan_flash(const AttentionShape& s, const ScheduleWish& wish, const de
     if (s.causal) {
         p.q_tile = Affine(p.q_tiles - 1) + item(p.query_dim, -1);
         // Up to the key of its last query; the diagonal is offset by the kv - q keys that came before.
-        p.limit = Affine(s.kv - s.q + p.q_tiles * p.tile.queries) + item(p.query_dim, -p.tile.queries);
-        p.masked = ceil_div(p.tile.queries, p.tile.keys);
+        p.limit = Affine(s.kv - s.q + p.q_tiles * p.tile.rows) + item(p.query_dim, -p.tile.rows);
+        p.masked = ceil_div(p.tile.rows, p.tile.keys);
     }
     return p;
 }
@@ -122,13 +89,11 @@ FlashPlan plan_flash(const AttentionShape& s, const ScheduleWish& wish, const de
 trace::Role flash_producer(const AttentionShape& s, const FlashPlan& p, const AttentionTensors& t,
                            const FlashScratch& scratch) {
     const Affine head = item(p.kv_head_dim, p.group) + item(kGroup);
-    const Step query = move(StepKind::load, kQ, t.q, {item(kBatch), p.q_tile * p.tile.queries, head, 0},
-                            {1, p.tile.queries, 1, s.head_dim}, LoadPath::tma);
+    const Step query = move(StepKind::load, kQ, t.q, {item(kBatch), p.q_tile * p.tile.rows, head, 0},
+                            {1, p.tile.rows, 1, s.head_dim}, LoadPath::tma);
     std::vector<Step> steps = {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency)};
     const auto find = [&](const Affine& n) {
-        if (p.entries > 0)
-            look_up(steps, move(StepKind::load, kTable, scratch.page_table, {item(kBatch), n * p.entries},
-                                {1, p.entries}, LoadPath::plain));
+        if (scratch.entries > 0) look_up(steps, scratch.pages(item(kBatch), n, kTable));
     };
     const auto fetch = [&](int ring, int tensor, const Affine& n) {
         append(steps, {acquire(ring),
@@ -137,11 +102,11 @@ trace::Role flash_producer(const AttentionShape& s, const FlashPlan& p, const At
                        commit(ring)});
     };
     // Sequences with pages are of any length: what the scheduler left of this one, and its length.
-    if (p.entries > 0) {
-        for (int i = 0; i < kFlashLookups; ++i) look_up(steps, scratch.read(i, item(kBatch), kLengths));
+    if (scratch.entries > 0) {
+        for (int i = 0; i < kFlashLookups; ++i) look_up(steps, scratch.length(i, item(kBatch), kLengths));
     }
-    // The first keys, then the queries. The values lie where the last output was: nothing but these goes before it is
-    // out of shared memory.
+    // The first keys, then the queries. The values lie where the last output was: nothing but these goes before its
+    // stores have been issued.
     find(0);
     fetch(kK, t.k, 0);
     append(steps, {acquire(kQ), query, commit(kQ), acquire(kO), commit(kO)});
@@ -159,10 +124,10 @@ trace::Role flash_producer(const AttentionShape& s, const FlashPlan& p, const At
 /// FlashAttention-3's overlap inside a warpgroup: the scores of the next tile are made while those of this one meet the
 /// values; between warpgroups one's softmax runs beside the other's products.
 trace::Role flash_consumer(const AttentionShape& s, const FlashPlan& p, const AttentionTensors& t) {
-    const auto dim = static_cast<int>(s.head_dim);
-    const double scores = 64.0 * p.tile.keys;
-    const Step qk = mma({64, p.tile.keys, dim, s.dtype, false});
-    const Step pv = mma({64, dim, p.tile.keys, s.dtype, !p.tile.p_in_smem});
+    const auto dim = static_cast<int>(s.head_dim), keys = static_cast<int>(p.tile.keys);
+    const double scores = static_cast<double>(kWarpgroupRows * keys);
+    const Step qk = mma({kWarpgroupRows, keys, dim, s.dtype, false});
+    const Step pv = mma({kWarpgroupRows, dim, keys, s.dtype, !p.tile.p_in_smem});
     const Step maximum = vector({scores * kMaximumOps, 0, 0, kReduceLatency});
     const Step mask = vector({scores * (s.causal ? kDiagonalOps : kEndOps), 0, 0, 0});
     const Step exponential = vector({scores * kExponentialOps, scores, 0, 0});
@@ -183,7 +148,7 @@ trace::Role flash_consumer(const AttentionShape& s, const FlashPlan& p, const At
     };
     if (p.masked > 1) over_tiles(p.loop_over(1, p.masked - 1), true);
     over_tiles(p.loop_over(p.masked, p.kv_tiles), false);
-    const Step store = move(StepKind::store, -1, t.o, {item(kBatch), p.q_tile * p.tile.queries + instance(64), head, 0},
+    const Step store = move(StepKind::store, -1, t.o, {item(kBatch), p.q_tile * p.tile.rows + instance(64), head, 0},
                             {1, 64, 1, s.head_dim}, LoadPath::tma);
     append(steps, {release(kQ),  // its last product has been waited for
                    wait_full(kV), pv, wait_mma(0), release(kV),
@@ -226,12 +191,7 @@ AttentionTensors add_attention_tensors(trace::Trace& trace, const AttentionShape
 void append_attention_prefill(trace::Trace& trace, const AttentionShape& s, const AttentionTensors& tensors,
                               const ScheduleWish& wish, const std::string& name, const device::Device& device) {
     const FlashPlan p = plan_flash(s, wish, device);
-    FlashScratch scratch{};
-    if (p.entries > 0) {
-        constexpr auto kWord = trace::Dtype::fp32;  // lengths and pages are integers as wide
-        scratch.lengths = trace.add_tensor(name + ".lengths", kWord, {kFlashLookups, s.batch, kSectorBytes / 4});
-        scratch.page_table = trace.add_tensor(name + ".page_table", kWord, {s.batch, p.kv_tiles * p.entries});
-    }
+    const FlashScratch scratch = s.page > 0 ? add_flash_scratch(trace, s, p.tile.keys, name) : FlashScratch{};
     trace::Kernel k;
     k.name = name;
     k.op = "attention_prefill";
@@ -249,20 +209,20 @@ void append_attention_prefill(trace::Trace& trace, const AttentionShape& s, cons
     k.work.dynamic = s.causal;
     k.ctas = std::min<std::int64_t>(k.work.items(), device.sms());
     k.smem_bytes = 2 * p.tile_bytes * p.stages + p.q_bytes + p.p_bytes;
-    k.registers_per_thread = 152;
+    k.registers_per_thread = flash_registers(p.groups);
     k.rings = {{"k", p.stages, p.tile_bytes, p.groups, false},
                {"v", p.stages, p.tile_bytes, p.groups, false},
                {"q", 1, p.q_bytes, p.groups, false},
                {"o", 1, 0, p.groups, false}};
-    if (p.entries > 0) {
-        k.rings.push_back({"page_table", 1, p.entries * 4, 1, true});
+    if (scratch.entries > 0) {
+        k.rings.push_back({"page_table", 1, scratch.entries * 4, 1, true});
         k.rings.push_back({"lengths", 1, kSectorBytes, 1, true});
     }
     k.roles = {flash_producer(s, p, tensors, scratch), flash_consumer(s, p, tensors)};
     k.flops = 4.0 * static_cast<double>(s.batch * s.heads * s.head_dim) * pairs_of(s);
     k.math_dtype = s.dtype;
     k.tensor_cores = true;
-    k.tile = {p.tile.queries, p.tile.keys, static_cast<int>(s.head_dim)};
+    k.tile = {static_cast<int>(p.tile.rows), static_cast<int>(p.tile.keys), static_cast<int>(s.head_dim)};
     k.stages = p.stages;
     const std::int64_t q_all = s.batch * s.heads * s.q * s.head_dim * trace::bits_of(s.dtype) / 8;
     const std::int64_t kv_all = 2 * s.batch * s.kv_heads * s.kv * s.head_dim * trace::bits_of(s.kv_dtype) / 8;

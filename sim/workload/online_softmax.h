@@ -10,6 +10,8 @@ inline constexpr double kMaximumOps = 2;      // of the row: one comparison a sc
 inline constexpr double kExponentialOps = 2;  // scale less maximum, running sum; beside the exponential in the SFU
 inline constexpr double kConvertOps = 1;      // half of a conversion at half rate
 inline constexpr double kReduceLatency =
-    60;  // of a row's maximum over four threads: two shuffles and what follows them
+    60;                                      // of a row's maximum over four threads: two shuffles and what follows them
+inline constexpr double kFenceLatency = 60;  // until what threads stored is visible to the tensor cores: 48 to 66 after
+                                             // 8 to 16 matrix stores of a warp, H100 (FlashGPU-Sim's probes)
 
 }  // namespace memwall::workload

@@ -147,22 +147,30 @@ void append_one_element(trace::Trace& trace, const StreamShape& s, const std::ve
 ///
 /// The benchmark starts 200,000 of them. After a few waves they are not in step any more: of those at work each has
 /// come a little further in its window than the one that was started after it. Two that share a window then lie as far
-/// apart as all of them read meanwhile, and do not meet in L2. So the first on each slot begin with the share that is
-/// left.
+/// apart as all of them read meanwhile, and do not meet in L2. So where there are several waves, the first on each slot
+/// begin with the share that is left, half of it in the mean, and more CTAs than `passes` make up for it.
 void append_windows(trace::Trace& trace, const StreamShape& s, const std::vector<int>& in, const std::vector<int>& out,
-                    std::int64_t blocks, std::int64_t block_bytes, const std::string& op) {
+                    std::int64_t blocks, std::int64_t block_bytes, const std::string& op,
+                    const device::Device& device) {
     constexpr int kUnroll = 4;
     constexpr std::int64_t kWindowBytes = 512 << 10;
     trace::Kernel k;
     k.op = op;
     const std::int64_t share = std::clamp<std::int64_t>(kWindowBytes / block_bytes, 1, blocks);
     const std::int64_t windows = ceil_div(blocks, share);
-    const std::int64_t slots = static_cast<std::int64_t>(s.sms.size()) * s.ctas_per_sm;
+    const std::int64_t resident = std::min<std::int64_t>(s.ctas_per_sm, device.sm.max_threads / s.threads);
+    const std::int64_t slots = static_cast<std::int64_t>(s.sms.size()) * resident;
     const Affine row = item(2) + turn(0, windows);
-    const Step over_window = loop(share, (cta() + 1) * share, slots);
     const double ops = static_cast<double>(block_bytes) / 4;
     const int warps = static_cast<int>(ceil_div(s.threads, 32));
-    if (s.reads > 0) {
+    const auto roles = [&](const Step& over_window) -> std::vector<trace::Role> {
+        if (s.reads == 0) {
+            std::vector<Step> work = {over_window, vector({ops, 0, 0, 0})};
+            for (const int t : out)
+                work.push_back(move(StepKind::store, -1, t, {row, 0}, {1, block_bytes}, LoadPath::plain));
+            work.push_back(end_loop());
+            return {{"threads", 1, warps, work}};
+        }
         std::vector<Step> loads = {over_window, acquire(0)};
         for (const int t : in) loads.push_back(move(StepKind::load, 0, t, {row, 0}, {1, block_bytes}, LoadPath::plain));
         for (const Step& step : {commit(0), end_loop()}) loads.push_back(step);
@@ -170,25 +178,25 @@ void append_windows(trace::Trace& trace, const StreamShape& s, const std::vector
         for (const int t : out)
             work.push_back(move(StepKind::store, -1, t, {row, 0}, {1, block_bytes}, LoadPath::plain));
         for (const Step& step : {release(0), end_loop()}) work.push_back(step);
-        k.roles = {{"issue", 1, 1, loads}, {"use", 1, std::max(1, warps - 1), work}};
-        k.rings = {{"registers", kUnroll, block_bytes * s.reads, 1, true}};
-    } else {
-        std::vector<Step> work = {over_window, vector({ops, 0, 0, 0})};
-        for (const int t : out)
-            work.push_back(move(StepKind::store, -1, t, {row, 0}, {1, block_bytes}, LoadPath::plain));
-        work.push_back(end_loop());
-        k.roles = {{"threads", 1, warps, work}};
-    }
+        return {{"issue", 1, 1, loads}, {"use", 1, std::max(1, warps - 1), work}};
+    };
+    if (s.reads > 0) k.rings = {{"registers", kUnroll, block_bytes * s.reads, 1, true}};
     finish(k, s);
-    const auto add = [&](std::int64_t passes, const std::string& name) {
+    const auto add = [&](std::int64_t passes, const Step& over_window, const std::string& name) {
         k.name = name;
         k.work.extent = {1, passes, windows, 1};
         k.ctas = passes * windows;
+        k.roles = roles(over_window);
         trace.kernels.push_back(k);
     };
-    add(1, op + ".warmup");
+    add(1, loop(share), op + ".warmup");
     trace.warmup_kernels = trace.kernels.size();
-    add(s.passes, op);
+    constexpr std::int64_t kWaves = 4;
+    if (s.passes * windows < kWaves * slots) {
+        add(s.passes, loop(share), op);
+    } else {
+        add(s.passes + slots / (2 * windows), loop(share, (cta() + 1) * share, slots), op);
+    }
 }
 
 /// Each CTA walks its own share, or all of the array, `passes` times with several blocks in flight. A first kernel
@@ -328,7 +336,7 @@ void append_stream(trace::Trace& trace, const OpSpec& op, const device::Device& 
     if (s.one_element) {
         append_one_element(trace, s, in, out, blocks, block_bytes, op.op());
     } else if (op.op() == "stream" && s.passes > 1 && !s.shared && !op.has("sms") && !op.has("within")) {
-        append_windows(trace, s, in, out, blocks, block_bytes, op.op());
+        append_windows(trace, s, in, out, blocks, block_bytes, op.op(), device);
     } else {
         append_walk(trace, s, in, out, blocks, block_bytes, op.op());
     }

@@ -53,6 +53,15 @@ double of_peak(const cli::Simulated& s) {
     return moved_gbps(s) / s.run.hbm_peak_gbps;
 }
 
+// A barrier that only orders (the output's shared memory handed on) carries no data.
+TEST(Phases, SteadyStateBeginsWithTheFirstTileAndNotWithABarrier) {
+    const auto s =
+        simulate("attention_prefill batch=1 heads=16 kv_heads=16 q=1024 kv=1024 head_dim=128 causal=0 dtype=bf16");
+    const KernelObservation& kernel = s.seen.kernels.back();
+    EXPECT_GT((kernel.first_data - kernel.first_cta).us(), 0.5);  // a load's round trip to memory is 0.4 us and more
+    EXPECT_LT((kernel.first_data - kernel.first_cta).us(), 3);
+}
+
 // A cluster's barrier is one of two ways: the last to arrive is heard by the first CTA's SM, which lets all go. A norm
 // has one, a softmax two.
 TEST(Cluster, EachBarrierOfACriticalPathCostsWhatTheDescriptionSays) {

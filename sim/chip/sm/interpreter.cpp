@@ -343,7 +343,7 @@ void Sm::stage_full(Cta& cta, int slot, int ring_index, Stage& stage, std::int64
                                     ring_index * TimelineSpan::kLanesOfRing + static_cast<int>(index), cta.kernel,
                                     stage.tile, Ps{stage.issued_ps}, Ps{at_ps}});
     }
-    if (data_seen_ != cta.kernel + 1) {
+    if (data_seen_ != cta.kernel + 1 && stage.expected > 0) {
         data_seen_ = cta.kernel + 1;
         send(*launch_, at_ps + launch_->exit_latency_ps(), LaunchUnit::first_data, cta.kernel);
     }
@@ -383,7 +383,7 @@ void Sm::release(Cta& cta, int slot, RoleState& role, int ring_index, std::int64
     const Stage& state = ring.stage[static_cast<std::size_t>(stage)];
     if (role.instance == 0)
         counters_.life.compute += static_cast<double>(now - state.full_ps) * static_cast<double>(state.expected);
-    if (role.instance == 0 && watched()) {
+    if (role.instance == 0 && watched() && state.expected > 0) {
         bench_.tiles->push_back({index_, slot, ring_index, Ps{cta.began_ps}, cursor.released - 1, state.tile,
                                  Ps{state.issued_ps}, Ps{state.full_ps}, Ps{state.seen_ps}, Ps{now},
                                  program(cta).kernel->rings[static_cast<std::size_t>(ring_index)].registers});

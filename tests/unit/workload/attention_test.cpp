@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "device/occupancy.h"
 #include "device/reader.h"
 #include "trace/check.h"
 #include "unit/workload/walk.h"
@@ -95,6 +96,35 @@ TEST(AttentionPrefill, ExponentialsGoWhereFlashAttention3PutsThem) {
     EXPECT_EQ(consumer("head_dim=128 causal=0"), (std::pair{0.0, 2}));
 }
 
+/// Whether an SM holds a CTA of every kernel.
+bool fits(const trace::Trace& t) {
+    return std::all_of(t.kernels.begin(), t.kernels.end(), [](const trace::Kernel& k) {
+        int warps = 0;
+        for (const trace::Role& role : k.roles) warps += role.instances * role.warps;
+        const device::SmParams& sm = h100().sm;
+        return device::occupancy(sm, device::allocated(sm, warps, k.registers_per_thread, k.smem_bytes)) > 0;
+    });
+}
+
+TEST(Attention, AnSmHoldsTheTilesOfEveryHeadSize) {
+    for (const char* dim : {"64", "80", "96", "128", "192", "256"}) {
+        for (const char* types : {"dtype=bf16", "dtype=fp8"}) {
+            for (const char* page : {"", " page=64"}) {
+                const std::string rest = std::string(" batch=2 heads=8 kv_heads=2 kv=1024 head_dim=") + dim + " ";
+                EXPECT_TRUE(fits(build("attention_decode kernel=flash3" + rest + types + page)))
+                    << dim << types << page;
+            }
+        }
+        for (const char* more : {"causal=0", "causal=1", "causal=0 page=64", "causal=1 page=64"}) {
+            for (const char* dtype : {" dtype=bf16", " dtype=fp8"}) {
+                const std::string rest = std::string(" batch=2 heads=8 kv_heads=2 q=1024 kv=1024 head_dim=") + dim;
+                EXPECT_TRUE(fits(build("attention_prefill " + std::string(more) + rest + dtype)))
+                    << dim << more << dtype;
+            }
+        }
+    }
+}
+
 TEST(AttentionPrefill, SmallPagesAreCopiedByThreadsWhoReadTheirAddressesFirst) {
     const auto of = [](const std::string& rest) {
         return build("attention_prefill batch=2 heads=4 kv_heads=2 q=512 kv=512 head_dim=128 causal=0 dtype=bf16 " +
@@ -146,6 +176,15 @@ TEST(FlashDecode, ReadsEveryKeyAndValueOnceAndItsPageTableToo) {
     EXPECT_DOUBLE_EQ(mma_flops(k), k.flops * 64 / 4 * (11.0 * 192 / 2048));
 }
 
+TEST(FlashDecode, ATileThatIsNoMultipleOfAPageReadsTheEntryOfEachThatItTouches) {
+    const trace::Trace t = build(
+        "attention_decode batch=1 heads=2 kv_heads=1 kv=800 head_dim=256 dtype=bf16 page=64 kernel=flash3 split=1");
+    ASSERT_EQ(t.kernels[0].tile[1], 80);
+    const auto entries = test::touched(t, t.kernels[0], StepKind::load, test::tensor_named(t, "attention.page_table"));
+    EXPECT_TRUE(test::all_are(entries, 1));
+    EXPECT_EQ(entries.size(), 2U * 800 / 80);
+}
+
 TEST(FlashDecode, RowsOfTwoWarpgroupsAreBothComputedAndOneIsStored) {
     const std::string shape =
         "attention_decode batch=1 heads=16 kv_heads=2 kv=1760 head_dim=128 dtype=fp16 kernel=flash3 split=5 tile=";
@@ -156,10 +195,21 @@ TEST(FlashDecode, RowsOfTwoWarpgroupsAreBothComputedAndOneIsStored) {
         EXPECT_TRUE(test::all_are(
             test::touched(*t, t->kernels[0], StepKind::store, test::tensor_named(*t, "attention.partial")), 1));
     }
-    EXPECT_THROW(build(shape + "96x176x128"), InputError);
-    EXPECT_THROW(build("attention_decode batch=1 heads=160 kv_heads=1 kv=1760 head_dim=128 dtype=fp16 kernel=flash3 "
-                       "tile=128x176x128"),
-                 InputError);
+    const auto refusal = [](const std::string& op) -> std::string {
+        try {
+            build(op);
+        } catch (const InputError& error) {
+            return error.what();
+        }
+        return "none";
+    };
+    EXPECT_NE(refusal(shape + "96x176x128").find("96 rows"), std::string::npos);
+    EXPECT_NE(refusal(shape + "128x100x128").find("100 keys"), std::string::npos);
+    // Whether the tile is asked for or the rule's.
+    const std::string wide =
+        "attention_decode batch=1 heads=160 kv_heads=1 kv=1760 head_dim=128 dtype=fp16 kernel=flash3";
+    for (const char* tile : {"", " tile=128x176x128"})
+        EXPECT_NE(refusal(wide + tile).find("hold the 160 queries"), std::string::npos) << tile;
 }
 
 TEST(FlashDecode, TheNextScoresAreAskedForBeforeThisTilesValues) {
@@ -191,6 +241,16 @@ TEST(FlashDecode, TheCombineReadsEveryPartialOutputOnceSplitBySplit) {
     EXPECT_TRUE(
         test::all_are(test::touched(t, t.kernels[0], StepKind::store, test::tensor_named(t, "attention.lse")), 1));
     EXPECT_TRUE(test::all_are(test::touched(t, combine, StepKind::store, test::tensor_named(t, "attention.o")), 1));
+    // Four columns a thread: of 64 columns sixteen heads, of 192 eight and the second block half empty.
+    const auto ctas = [](const std::string& dim) {
+        return build("attention_decode batch=1 heads=32 kv_heads=4 kv=8192 dtype=fp16 kernel=flash3 split=9 head_dim=" +
+                     dim)
+            .kernels[1]
+            .ctas;
+    };
+    EXPECT_EQ(ctas("64"), 2);
+    EXPECT_EQ(ctas("96"), 4);
+    EXPECT_EQ(ctas("192"), 4 * 2);
 }
 
 TEST(FlashDecode, SchedulesInTheCallOrAheadOfIt) {

@@ -102,6 +102,36 @@ TEST(Stream, PassesAreCountedAfterAWarmUp) {
     expect_once(t, t.kernels[1], StepKind::load, "in0", 3);
 }
 
+TEST(Stream, WindowsAreReadAsOftenAsThereArePasses) {
+    const auto of = [](const std::string& passes) {
+        return build("stream bytes=2097152 reads=1 writes=0 threads_per_cta=1024 passes=" + passes);
+    };
+    const trace::Trace few = of("5");  // 20 windows of 512 KiB for 264 slots
+    EXPECT_EQ(few.warmup_kernels, 1U);
+    expect_once(few, few.kernels[0], StepKind::load, "in0");
+    expect_once(few, few.kernels[1], StepKind::load, "in0", 5);
+    // Several waves: the first CTA of each slot has less than a window, all together what was asked for.
+    const trace::Trace many = of("300");
+    expect_once(many, many.kernels[0], StepKind::load, "in0");
+    std::int64_t blocks = 0;
+    std::set<std::int64_t> of_a_cta;
+    std::map<std::int64_t, std::int64_t> loads;
+    test::walk(many.kernels[1], [&](const trace::Role&, const trace::Step& step, const test::Vars& vars) {
+        if (step.kind == StepKind::load) ++loads[vars[trace::kVarCta]];
+    });
+    for (const auto& [cta, n] : loads) {
+        blocks += n;
+        of_a_cta.insert(n);
+    }
+    const auto all = static_cast<double>(300 * 2097152 / (16 << 10));
+    EXPECT_NEAR(static_cast<double>(blocks), all, 0.01 * all);
+    EXPECT_EQ(of_a_cta.size(), 32U);  // from one piece of 16 KiB to a whole window
+    // More CTAs than an SM holds do not make more slots.
+    const trace::Trace crowded =
+        build("stream bytes=2097152 reads=1 writes=0 threads_per_cta=1024 ctas_per_sm=32 passes=300");
+    EXPECT_EQ(crowded.kernels[1].ctas, many.kernels[1].ctas);
+}
+
 TEST(Stream, SharedMeansThatEveryCtaReadsAll) {
     const trace::Trace t = build("read bytes=262144 shared=1 ctas_per_sm=1 sms=4");
     expect_once(t, t.kernels[0], StepKind::load, "in0", 4);

@@ -1,0 +1,65 @@
+#include "workload/flash_attention.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "workload/steps.h"
+
+namespace memwall::workload {
+
+FlashTile flash_tile(std::int64_t head_dim, trace::Dtype dtype, bool causal, bool short_pages) {
+    if (trace::bits_of(dtype) <= 8) {
+        if (head_dim <= 64) return {192, 160};
+        if (head_dim <= 96) return {192, 128};
+        if (head_dim <= 128) return {128, short_pages ? 160 : 224};
+        return {128, head_dim <= 192 ? 160 : 128};
+    }
+    if (head_dim <= 64) return {192, causal ? 128 : short_pages ? 160 : 192, !causal};
+    if (head_dim <= 96) return {192, short_pages ? 128 : 144, true};
+    if (head_dim <= 128) return {128, causal || short_pages ? 128 : 176};
+    if (head_dim <= 192) return {128, short_pages ? 96 : 112};
+    return {128, 80};
+}
+
+FlashTile checked_tile(const std::string& where, FlashTile tile, std::int64_t rows) {
+    constexpr std::int64_t kMostWarpgroups = 3, kKeyStep = 16, kMostKeys = 256;
+    if (tile.rows < rows || tile.rows % kWarpgroupRows != 0 || tile.rows < kWarpgroupRows ||
+        tile.rows > kMostWarpgroups * kWarpgroupRows) {
+        throw InputError(where, fmt::format("{} rows of queries", tile.rows),
+                         fmt::format("64, 128 or 192 that hold the {} queries of a KV head", rows));
+    }
+    if (tile.keys % kKeyStep != 0 || tile.keys < kKeyStep || tile.keys > kMostKeys)
+        throw InputError(where, fmt::format("{} keys", tile.keys), "a multiple of 16 up to 256");
+    return tile;
+}
+
+int flash_registers(int consumers) {
+    constexpr int kMost = 240;  // a thread's, as the compiler's limit is 255
+    constexpr int kThreads = 128, kRegisters = 65536, kUnit = 8;
+    return std::min(kMost, kRegisters / (kThreads * (consumers + 1)) / kUnit * kUnit);
+}
+
+trace::Step FlashScratch::length(int lookup, const Affine& batch, int ring) const {
+    return move(StepKind::load, ring, lengths, {lookup, batch, 0}, {1, 1, kSectorBytes / 4}, trace::LoadPath::plain);
+}
+
+trace::Step FlashScratch::pages(const Affine& batch, const Affine& tile, int ring) const {
+    return move(StepKind::load, ring, page_table, {batch, tile * entries}, {1, entries}, trace::LoadPath::plain);
+}
+
+FlashScratch add_flash_scratch(trace::Trace& trace, const AttentionShape& s, std::int64_t keys,
+                               const std::string& name) {
+    constexpr auto kWord = trace::Dtype::fp32;  // lengths and pages are integers as wide
+    FlashScratch scratch;
+    scratch.lengths = trace.add_tensor(name + ".lengths", kWord, {kFlashLookups, s.batch, kSectorBytes / 4});
+    if (s.page > 0) {
+        scratch.entries = ceil_div(keys, s.page);
+        scratch.page_table =
+            trace.add_tensor(name + ".page_table", kWord, {s.batch, ceil_div(s.kv, keys) * scratch.entries});
+    }
+    return scratch;
+}
+
+}  // namespace memwall::workload
