@@ -30,7 +30,8 @@ struct FlashPlan {
     int groups;  // consumer warpgroups, 64 queries each
     int stages;  // of K, and of V
     std::int64_t q_tiles, kv_tiles;
-    std::int64_t group;                         // query heads per KV head
+    std::int64_t group;                         // query heads per KV head that take turns as work items
+    std::int64_t packed, tokens;                // a tile's rows: query heads of a KV head (PackGQA), by tokens
     std::int64_t tile_bytes, q_bytes, p_bytes;  // p_bytes: of exponentials in shared memory
     int kv_head_dim, query_dim;                 // dimensions of the work item
     Affine q_tile;                              // longest first under a causal mask
@@ -57,9 +58,14 @@ FlashPlan plan_flash(const AttentionShape& s, const ScheduleWish& wish, const de
                          fmt::format("plain: pages of {} tokens are smaller than a tile of {}", s.page, p.tile.keys));
     p.groups = p.tile.warpgroups();
     p.stages = wish.stages.value_or(2);
-    p.q_tiles = ceil_div(s.q, p.tile.rows);
     p.kv_tiles = ceil_div(s.kv, p.tile.keys);
-    p.group = s.heads / s.kv_heads;
+    // Sequences of any length come with pages, and FlashAttention-3 packs the heads of a group into the rows of a tile
+    // for them (should_pack_gqa of heuristics.h).
+    const std::int64_t group = s.heads / s.kv_heads;
+    p.packed = s.page > 0 && kWarpgroupRows % group == 0 ? group : 1;
+    p.tokens = p.tile.rows / p.packed;
+    p.group = group / p.packed;
+    p.q_tiles = ceil_div(s.q, p.tokens);
     p.tile_bytes = p.tile.keys * s.head_dim * trace::bits_of(s.kv_dtype) / 8;
     p.q_bytes = p.tile.rows * s.head_dim * trace::bits_of(s.dtype) / 8;
     p.p_bytes = p.tile.p_in_smem ? p.tile.rows * p.tile.keys * trace::bits_of(s.dtype) / 8 : 0;
@@ -80,17 +86,25 @@ FlashPlan plan_flash(const AttentionShape& s, const ScheduleWish& wish, const de
     if (s.causal) {
         p.q_tile = Affine(p.q_tiles - 1) + item(p.query_dim, -1);
         // Up to the key of its last query; the diagonal is offset by the kv - q keys that came before.
-        p.limit = Affine(s.kv - s.q + p.q_tiles * p.tile.rows) + item(p.query_dim, -p.tile.rows);
-        p.masked = ceil_div(p.tile.rows, p.tile.keys);
+        p.limit = Affine(s.kv - s.q + p.q_tiles * p.tokens) + item(p.query_dim, -p.tokens);
+        p.masked = ceil_div(p.tokens, p.tile.keys);
     }
     return p;
 }
 
+/// The rows of a tile from its token `first` on: a box of the queries or of the output.
+Step move_rows(StepKind kind, int ring, int tensor, const AttentionShape& s, const FlashPlan& p, const Affine& first,
+               std::int64_t rows) {
+    // The TMA neither packs heads nor stops at the end of a sequence of any length.
+    const LoadPath path = s.page > 0 ? LoadPath::plain : LoadPath::tma;
+    const Affine head = item(p.kv_head_dim, p.group * p.packed) + item(kGroup);
+    return move(kind, ring, tensor, {item(kBatch), p.q_tile * p.tokens + first, head, 0},
+                {1, rows / p.packed, p.packed, s.head_dim}, path);
+}
+
 trace::Role flash_producer(const AttentionShape& s, const FlashPlan& p, const AttentionTensors& t,
                            const FlashScratch& scratch) {
-    const Affine head = item(p.kv_head_dim, p.group) + item(kGroup);
-    const Step query = move(StepKind::load, kQ, t.q, {item(kBatch), p.q_tile * p.tile.rows, head, 0},
-                            {1, p.tile.rows, 1, s.head_dim}, LoadPath::tma);
+    const Step query = move_rows(StepKind::load, kQ, t.q, s, p, 0, p.tile.rows);
     std::vector<Step> steps = {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency)};
     const auto find = [&](const Affine& n) {
         if (scratch.entries > 0) look_up(steps, scratch.pages(item(kBatch), n, kTable));
@@ -137,7 +151,6 @@ trace::Role flash_consumer(const AttentionShape& s, const FlashPlan& p, const At
     const double fence = p.tile.p_in_smem ? kFenceLatency : 0;
     const Step convert = vector({scores * kConvertOps, 0, stored, fence});
     const Step rescale = vector({scores * kConvertOps + outputs, 0, stored, fence});
-    const Affine head = item(p.kv_head_dim, p.group) + item(kGroup);
     std::vector<Step> steps = {wait_full(kQ), wait_full(kO), wait_full(kK), qk,          wait_mma(0),
                                release(kK),   mask,          maximum,       exponential, convert};
     // The tiles that the diagonal crosses come first; the order makes no difference to what follows.
@@ -148,8 +161,7 @@ trace::Role flash_consumer(const AttentionShape& s, const FlashPlan& p, const At
     };
     if (p.masked > 1) over_tiles(p.loop_over(1, p.masked - 1), true);
     over_tiles(p.loop_over(p.masked, p.kv_tiles), false);
-    const Step store = move(StepKind::store, -1, t.o, {item(kBatch), p.q_tile * p.tile.rows + instance(64), head, 0},
-                            {1, 64, 1, s.head_dim}, LoadPath::tma);
+    const Step store = move_rows(StepKind::store, -1, t.o, s, p, instance(kWarpgroupRows / p.packed), kWarpgroupRows);
     append(steps, {release(kQ),  // its last product has been waited for
                    wait_full(kV), pv, wait_mma(0), release(kV),
                    vector({outputs * 2, 64, outputs * trace::bits_of(s.dtype) / 8, 60}), store, release(kO)});

@@ -69,6 +69,10 @@ struct AttentionTensors {
 AttentionTensors add_attention_tensors(trace::Trace& trace, const AttentionShape& shape, const std::string& name);
 /// K or V alone, with the shape's layout and pages.
 int add_kv_cache(trace::Trace& trace, const AttentionShape& shape, const std::string& name);
+/// Writes the keys and values of the `q` last tokens of each sequence into the cache, a CTA for a token, as vLLM's
+/// reshape_and_cache_flash does: it looks up the token's slot, then copies the keys of all its heads, then the values.
+void append_kv_write(trace::Trace& trace, const AttentionShape& shape, const AttentionTensors& tensors,
+                     const std::string& name);
 /// How many ways the KV of a decode is split.
 int decode_splits(const AttentionShape& shape, const device::Device& device);
 void append_attention_decode(trace::Trace& trace, const AttentionShape& shape, const AttentionTensors& tensors,

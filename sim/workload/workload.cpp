@@ -59,10 +59,13 @@ void build_attention(trace::Trace& trace, const OpSpec& op, const ScheduleWish& 
     const bool prefill = op.op() == "attention_prefill";
     const AttentionShape shape = attention_shape(op, prefill);
     if (prefill && !op.flag("flash", true)) {
+        if (op.has("kv_write"))
+            throw InputError("operation " + op.op() + ", kv_write", *op.find("kv_write"), "flash=1");
         append_attention_unfused(trace, shape, "attention", device);
         return;
     }
     AttentionTensors tensors = add_attention_tensors(trace, shape, "attention");
+    if (op.flag("kv_write", false)) append_kv_write(trace, shape, tensors, "attention");
     if (prefill) {
         append_attention_prefill(trace, shape, tensors, wish, "attention", device);
     } else {

@@ -316,6 +316,24 @@ Timing Bench::in_stream(int copies, double budget_ms, const std::function<void(i
     return timing;
 }
 
+Timing Bench::replays(int nodes, double budget_ms, const std::function<void(int)>& launch) {
+    constexpr int kReplays = 50;  // between two events, whose own time does not count then
+    launch(0);
+    GraphExec graph;
+    capture(graph, stream_, nodes, launch);
+    const auto round = [&] {
+        for (int i = 0; i < kReplays; ++i) check(cudaGraphLaunch(graph.exec, stream_), "cudaGraphLaunch");
+    };
+    const double round_us = std::max(timed_rounds(stream_, 2, round).back(), 1.0);
+    const int rounds = std::clamp(static_cast<int>(budget_ms * 1e3 / round_us), kLeastRounds, kMostRounds);
+    Timing timing;
+    timing.sm_clock_mhz = clock_during([&] { timing.us = timed_rounds(stream_, rounds, round); });
+    for (double& us : timing.us) us /= kReplays;
+    timing.method = std::to_string(kReplays) + " replays of a CUDA graph of " + std::to_string(nodes) +
+                    (nodes == 1 ? " node" : " nodes") + ", time per replay";
+    return timing;
+}
+
 double relative_error(const void* out_bf16, const float* reference, std::size_t elements, cudaStream_t stream) {
     return error_of(static_cast<const __nv_bfloat16*>(out_bf16), reference, elements, stream);
 }

@@ -53,6 +53,8 @@ public:
     Timing graph(int copies, double budget_ms, const std::function<void(int)>& launch);
     /// The same, launch after launch on the stream without a graph.
     Timing in_stream(int copies, double budget_ms, const std::function<void(int)>& launch);
+    /// Time of one replay of a graph of `nodes` launches, among many replays that follow one another.
+    Timing replays(int nodes, double budget_ms, const std::function<void(int)>& launch);
     /// Runs `body` once between two readings of all SMs' clocks and returns the mean clock in MHz.
     double clock_during(const std::function<void()>& body);
 

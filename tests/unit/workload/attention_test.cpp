@@ -141,9 +141,13 @@ TEST(AttentionPrefill, SmallPagesAreCopiedByThreadsWhoReadTheirAddressesFirst) {
             }
         }
     }
-    // A table entry for each page of a tile, for each of four query tiles and two heads of each group.
+    // The two heads of a group share a tile of 64 tokens: a table entry for each page of a key tile, for each of eight
+    // query tiles and two groups.
     EXPECT_TRUE(test::all_are(
-        test::touched(paged, k, StepKind::load, test::tensor_named(paged, "attention.page_table")), 4 * 4));
+        test::touched(paged, k, StepKind::load, test::tensor_named(paged, "attention.page_table")), 8 * 2));
+    EXPECT_EQ(k.work.items(), 2 * 8 * 2);
+    EXPECT_TRUE(test::all_are(test::touched(paged, k, StepKind::load, test::tensor_named(paged, "attention.q")), 1));
+    EXPECT_TRUE(test::all_are(test::touched(paged, k, StepKind::store, test::tensor_named(paged, "attention.o")), 1));
     EXPECT_THROW(of("page=64 path=tma"), InputError);
 }
 
@@ -309,6 +313,31 @@ TEST(AttentionDecode, SplitsAreCombined) {
     // Many sequences fill the chip without a split.
     EXPECT_EQ(build("attention_decode batch=64 heads=32 kv_heads=8 kv=1024 head_dim=128 dtype=bf16").kernels.size(),
               1U);
+}
+
+TEST(Attention, NewKeysAndValuesAreWrittenOnceInFrontOfIt) {
+    const std::string rest =
+        " batch=3 heads=8 kv_heads=2 kv=256 head_dim=64 dtype=bf16 page=64 kv_layout=nhd kv_write=1";
+    const trace::Trace decode = build("attention_decode kernel=flash3" + rest),
+                       prefill = build("attention_prefill q=192 causal=1" + rest);
+    for (const trace::Trace* t : {&decode, &prefill}) {
+        const std::size_t tokens = t == &decode ? 1 : 192;
+        const trace::Kernel& write = t->kernels[0];
+        EXPECT_EQ(write.name, "attention.kv_write");
+        EXPECT_EQ(write.ctas, static_cast<std::int64_t>(3 * tokens));
+        for (const char* fresh : {"attention.new_k", "attention.new_v"})
+            EXPECT_TRUE(test::all_are(test::touched(*t, write, StepKind::load, test::tensor_named(*t, fresh)), 1));
+        // Of every sequence and head ([batch][head][token][dim]) the last tokens, and no other.
+        for (const char* cache : {"attention.k", "attention.v"}) {
+            const auto written = test::touched(*t, write, StepKind::store, test::tensor_named(*t, cache));
+            ASSERT_EQ(written.size(), 3U * 2 * 256 * 64);
+            for (std::size_t i = 0; i < written.size(); ++i)
+                ASSERT_EQ(written[i], i / 64 % 256 >= 256 - tokens ? 1 : 0) << cache << " " << i;
+        }
+        EXPECT_EQ(write.compulsory_write_bytes, 2U * 3 * tokens * 2 * 64 * 2);
+    }
+    EXPECT_EQ(decode.kernels[1].name, "attention");
+    EXPECT_THROW(build("attention_prefill q=192 causal=1 flash=0" + rest), InputError);
 }
 
 TEST(AttentionPrefill, FullMaskCoversEveryPairOnce) {

@@ -17,7 +17,7 @@ Outcome of(const Timing& timing) {
 
 Outcome run_launch(const Case& c, Bench& bench) {
     const std::int64_t bytes = c.number("bytes");
-    const std::string runtime = c.text("runtime");
+    const std::string runtime = c.op == "launch" ? c.text("runtime") : "graph";
     const DeviceBuffer from(static_cast<std::size_t>(bytes) + 16), to(static_cast<std::size_t>(bytes) + 16);
     kernels::fill_random(from.as(), from.bytes() / 2, kernels::Dtype::bf16, bench.seed(), bench.stream());
     const bool dependent = runtime == "pdl";
@@ -28,6 +28,7 @@ Outcome run_launch(const Case& c, Bench& bench) {
             kernels::copy_kernel(from.as(), to.as(), bytes, bench.stream(), dependent);
         }
     };
+    if (c.op == "graph_replay") return of(bench.replays(static_cast<int>(c.number("nodes")), c.gpu_ms * 0.6, launch));
     return of(runtime == "graph" ? bench.graph(1, c.gpu_ms * 0.6, launch) : bench.in_stream(1, c.gpu_ms * 0.6, launch));
 }
 
@@ -77,7 +78,7 @@ Outcome run_grid_barrier(const Case& c, Bench& bench) {
 }  // namespace
 
 Outcome measure_launch(const Case& c, Bench& bench) {
-    if (c.op == "launch") return run_launch(c, bench);
+    if (c.op == "launch" || c.op == "graph_replay") return run_launch(c, bench);
     if (c.op == "cta_dispatch") return run_dispatch(c, bench);
     if (c.op == "grid_barrier") return run_grid_barrier(c, bench);
     const auto size = static_cast<int>(c.number("cluster_size"));

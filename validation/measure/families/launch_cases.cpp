@@ -1,4 +1,5 @@
-// What a launch costs: gaps between kernels by runtime, dispatch of CTAs, clusters, a barrier of the whole grid.
+// What a launch costs: gaps between kernels by runtime, and between graphs, dispatch of CTAs, clusters, a barrier of
+// the whole grid.
 
 #include "case.h"
 
@@ -25,6 +26,13 @@ void add_launch_cases(Cases& cases) {
             one.params = {{"runtime", runtime}, {"bytes", bytes}};
             cases.push_back(one);
         }
+    }
+    // What a graph costs as a whole: published collectors replay graphs of one, two or six operations. The copies are
+    // long enough for the host to stay ahead.
+    for (const int nodes : {1, 2, 6}) {
+        Case one = base("graph_replay", true);
+        one.params = {{"nodes", nodes}, {"bytes", 67108864LL}};
+        cases.push_back(one);
     }
     for (const int threads : {32, 256, 1024}) {
         for (const int per_sm : {1, 2}) {
