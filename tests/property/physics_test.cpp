@@ -53,6 +53,15 @@ double of_peak(const cli::Simulated& s) {
     return moved_gbps(s) / s.run.hbm_peak_gbps;
 }
 
+// H100's maximum boost is 1830 MHz for tensor work, 1980 for other (its printed peak; white paper, table 3, on PCIe).
+TEST(Clocks, WorkThatTensorCoresBoundIsHeldToTheirBoostAndOtherIsNot) {
+    double product = 0, few_rows = 0;
+    sustained("gemm m=1024 n=1024 k=1024 dtype=bf16", product);  // too short a time at too few watts for the limit
+    sustained("gemm m=16 n=4096 k=4096 dtype=bf16", few_rows);
+    EXPECT_EQ(product, 1830);
+    EXPECT_EQ(few_rows, 1980);
+}
+
 // A barrier that only orders (the output's shared memory handed on) carries no data.
 TEST(Phases, SteadyStateBeginsWithTheFirstTileAndNotWithABarrier) {
     const auto s =

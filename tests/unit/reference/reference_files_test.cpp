@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "validate/record.h"
 #include "workload/op_spec.h"
 
 namespace {
@@ -52,11 +53,18 @@ TEST(Reference, EveryFileIsWhatItsSchemaSays) {
     EXPECT_GE(ids.size(), 700U);
 }
 
+TEST(Reference, EveryRecordCanBeRead) {
+    for (const fs::path& path : files()) {
+        for (const auto& r : memwall::validate::read_records(path.string())) EXPECT_EQ(r.failure, "") << r.id;
+    }
+}
+
 TEST(Reference, NoBandwidthBeatsItsMemory) {
     // A stream whose footprint is several times the L2 cannot be faster than HBM: H100 3352 GB/s, H200 4800 (spec).
     for (const fs::path& path : files()) {
         std::ifstream in(path);
-        for (const json& r : json::parse(in)["records"]) {
+        const json file = json::parse(in);
+        for (const json& r : file["records"]) {
             if (r["op"] != "stream" || r["metric"] != "gbps" || r["params"]["bytes"].get<double>() < 300e6) continue;
             const bool h100 = r["device"].get<std::string>().find("h100") == 0;
             EXPECT_LT(r["value"].get<double>(), h100 ? 3352 : 4900) << r["id"];

@@ -149,6 +149,11 @@ TEST(Families, FollowWhatLimitsTheWork) {
     Record r = record("a", 1);
     r.params = {{"m", "64"}};
     EXPECT_EQ(family_of(r), "gemm, m <= 64");
+    r.schedule = {{"tile", "64x128x64"}};
+    EXPECT_EQ(family_of(r), "gemm, of a given tile");
+    r.schedule_of_library = true;
+    EXPECT_EQ(family_of(r), "gemm, m <= 64");
+    r.schedule.clear();
     r.op = "attention_decode";
     r.params = {{"batch", "8"}, {"kv", "4096"}, {"kv_heads", "8"}, {"head_dim", "128"}, {"dtype", "bf16"}};
     EXPECT_EQ(family_of(r), "decode attention, KV > 60 MB");  // 2 * 8 * 4096 * 8 * 128 * 2 B = 134 MB

@@ -108,6 +108,8 @@ TEST_F(Files, ARecordThatCannotBeReadIsSkippedAndTheOthersAreNot) {
     EXPECT_NE(why(R"("metric": "time_us", "value": "fast")").find("/records/0/value"), std::string::npos);
     EXPECT_NE(why(R"("metric": "time_us", "value": 1, "timing": "guess")").find("/timing"), std::string::npos);
     EXPECT_NE(why(R"("metric": "time_us", "value": 1, "sm_clock": "fixed")").find("/sm_clock"), std::string::npos);
+    EXPECT_NE(why(R"("metric": "time_us", "value": 1, "schedule_by": "libary")").find("/schedule_by"),
+              std::string::npos);
     EXPECT_NE(why(R"("value": 1)").find("metric"), std::string::npos);
     const auto all = validate::read_records(file(R"({"schema": "memwall-reference/1", "records": [
         {"id": "bad"}, {"id": "good", "device": "h100-sxm5", "kind": "kernel", "op": "gemm",
@@ -115,6 +117,17 @@ TEST_F(Files, ARecordThatCannotBeReadIsSkippedAndTheOthersAreNot) {
     ASSERT_EQ(all.size(), 2U);
     EXPECT_FALSE(all[0].failure.empty());
     EXPECT_TRUE(all[1].failure.empty());
+}
+
+TEST_F(Files, AScheduleIsOneThatWasTriedUnlessItIsTheLibrarysOwn) {
+    const auto of_library = [&](const std::string& by) {
+        return validate::read_records(file(records(R"("metric": "time_us", "value": 1)" + by)))
+            .front()
+            .schedule_of_library;
+    };
+    EXPECT_FALSE(of_library(""));
+    EXPECT_FALSE(of_library(R"(, "schedule_by": "trial")"));
+    EXPECT_TRUE(of_library(R"(, "schedule_by": "library")"));
 }
 
 TEST_F(Files, AFailedMeasurementIsSkippedWithItsReason) {

@@ -221,7 +221,8 @@ TEST(FlashDecode, TheNextScoresAreAskedForBeforeThisTilesValues) {
         "attention_decode batch=1 heads=8 kv_heads=1 kv=1024 head_dim=128 dtype=bf16 kernel=flash3 ";
     const auto order = [&](const std::string& rest) {
         std::string letters;
-        for (const auto& step : build(shape + rest).kernels[0].roles.back().steps) {
+        const trace::Trace t = build(shape + rest);
+        for (const auto& step : t.kernels[0].roles.back().steps) {
             if (step.kind == StepKind::mma) letters += step.mma.a_from_registers ? 'v' : 'k';
             if (step.kind == StepKind::loop_begin) letters += '(';
             if (step.kind == StepKind::loop_end) letters += ')';
