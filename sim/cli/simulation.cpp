@@ -200,9 +200,11 @@ result::Power power_of(const Simulated& s, const device::Device& device) {
                     watts(e.tensor),
                     watts(e.vector)};
     // A clock that was sought has that of the work as its ceiling already.
-    const bool tensors = chip::tensor_us(device, tensor_work(s.trace, s.run.layers)) > s.result.roofline_memory_us;
-    const double highest = s.run.clock_ceiling_mhz > 0 ? device.clocks.sm_mhz : device.clocks.highest_mhz(tensors);
-    p.sustained_mhz = chip::sustained_mhz(device, e, us, s.result.roofline_memory_us, highest);
+    const double memory_us = s.result.roofline_memory_us;
+    const double highest = s.run.clock_ceiling_mhz > 0
+                               ? device.clocks.sm_mhz
+                               : chip::highest_mhz(device, tensor_work(s.trace, s.run.layers), memory_us);
+    p.sustained_mhz = chip::sustained_mhz(device, e, us, memory_us, highest);
     return p;
 }
 
@@ -215,8 +217,7 @@ double memory_us(const workload::OpSpec& op, const Work& work, const device::Dev
 }  // namespace
 
 double highest_mhz(const workload::OpSpec& op, const Work& work, const device::Device& device) {
-    const double tensor_us = chip::tensor_us(device, tensor_work(work.trace, work.layers));
-    return device.clocks.highest_mhz(tensor_us > memory_us(op, work, device));
+    return chip::highest_mhz(device, tensor_work(work.trace, work.layers), memory_us(op, work, device));
 }
 
 Simulated simulate_sustained(const workload::OpSpec& op, const Work& work, device::Device& device,

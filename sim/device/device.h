@@ -18,11 +18,6 @@ struct ClockParams {
     double sm_mhz;       ///< SM clock for latency- and bandwidth-bound work (the maximum boost)
     double sm_peak_mhz;  ///< the maximum boost of work that tensor cores bound: behind the vendor's printed peak
     double l2_mhz;       ///< clock of the L2 slices
-
-    /// The highest SM clock of work that tensor cores bound (or not), where the board's power would allow more.
-    [[nodiscard]] double highest_mhz(bool tensor_bound) const {
-        return tensor_bound ? std::min(sm_mhz, sm_peak_mhz) : sm_mhz;
-    }
 };
 
 /// What it takes to start work.

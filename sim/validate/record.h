@@ -54,9 +54,9 @@ bool is_stream(const std::string& op);
 /// The members of an object of parameters as text: a boolean as 1 or 0, a list of whole numbers as a tile (128x256x64).
 std::vector<std::pair<std::string, std::string>> pairs_of(const JsonReader& object);
 
-/// Reads the records of a file. Those of a measuring run that failed have no value and say why, as do those with a field
-/// that is missing or cannot be read (file and JSON pointer, what was found, what is allowed). Throws InputError for what
-/// is wrong with the file: its schema, a record without an id, an id that stands twice.
+/// Reads the records of a file. Those of a measuring run that failed have no value and say why, as do those with a
+/// field that is missing or cannot be read (file and JSON pointer, what was found, what is allowed). Throws InputError
+/// for what is wrong with the file: its schema, a record without an id, an id that stands twice.
 std::vector<Record> read_records(const std::string& path);
 
 /// Reads several files. Two of the same name get different sources: source and id together are unique.

@@ -1,4 +1,4 @@
-// The two ways in which attention of one new token is cut, and the small kernels around FlashAttention-3's.
+// The two ways in which attention of one new token is cut, and the kernel that ends FlashAttention-3's.
 #pragma once
 
 #include <string>
@@ -29,9 +29,6 @@ void append_flash_decode(trace::Trace& trace, const AttentionShape& shape, const
                          const AttentionTensors& tensors, const ScheduleWish& wish, const std::string& name,
                          const device::Device& device);
 
-/// The kernel before: from the lengths of all sequences, how each is split.
-void append_flash_schedule(trace::Trace& trace, const AttentionShape& shape, const FlashScratch& scratch,
-                           const std::string& name);
 /// The kernel after: weighs the partial outputs of each head. Launched whether anything was split or not.
 void append_flash_combine(trace::Trace& trace, const AttentionShape& shape, std::int64_t splits,
                           const AttentionTensors& tensors, const FlashScratch& scratch, const std::string& name);

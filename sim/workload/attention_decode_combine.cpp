@@ -1,4 +1,4 @@
-// The small kernels around FlashAttention-3's decode, which at a few sequences take as long as it.
+// The kernel after FlashAttention-3's decode, which at a few sequences takes as long as it.
 
 #include <algorithm>
 
@@ -34,27 +34,6 @@ trace::VectorShape accumulate(double values) {
 }
 
 }  // namespace
-
-void append_flash_schedule(trace::Trace& trace, const AttentionShape& s, const FlashScratch& scratch,
-                           const std::string& name) {
-    // hopper/flash_prepare_scheduler.cu: one CTA, a lane for a sequence. It sums their tiles and tells each its splits.
-    trace::Kernel k;
-    k.name = name + ".schedule";
-    k.op = "attention_decode";
-    k.work.names = {"", "", "", ""};
-    k.work.extent = {1, 1, 1, 1};
-    k.ctas = 1;
-    k.registers_per_thread = 32;
-    k.math_dtype = trace::Dtype::fp32;
-    k.rings = {{"lengths", 1, s.batch * kSectorBytes, 1, true}};
-    std::vector<Step> steps = {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency)};
-    look_up(steps, move(StepKind::load, 0, scratch.lengths, {1, 0, 0}, {1, s.batch, 1}, LoadPath::plain));
-    append(steps, {vector({static_cast<double>(s.batch) * 40, 0, 0, kReductionCycles}),
-                   move(StepKind::store, -1, scratch.lengths, {0, 0, 0}, {1, s.batch, 1}, LoadPath::plain),
-                   simple(StepKind::wait_stores)});
-    k.roles = {{"threads", 1, kThreads / 32, std::move(steps)}};
-    trace.kernels.push_back(std::move(k));
-}
 
 void append_flash_combine(trace::Trace& trace, const AttentionShape& s, std::int64_t splits, const AttentionTensors& t,
                           const FlashScratch& scratch, const std::string& name) {

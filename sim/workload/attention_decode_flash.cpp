@@ -21,12 +21,11 @@ using trace::LoadPath;
 
 constexpr int kBatch = kDecodeBatch, kKvHead = kDecodeKvHead, kSplit = kDecodeSplit;
 constexpr int kK = 0, kV = 1, kQ = 2, kTable = 3, kLengths = 4;  // rings
-constexpr int kStages = 2;
+constexpr int kStages = 2, kScheduleWarps = 8;
 
 struct Plan {
     FlashTile tile;
     std::int64_t stages, tiles, share, splits, group, tile_bytes, q_bytes;
-    std::int64_t p_bytes;  // of exponentials in shared memory
     LoadPath path;
     bool overlap;
     /// Over the tiles of a work item, but its first `done`.
@@ -58,11 +57,11 @@ Plan plan_of(const AttentionShape& s, const FlashDecode& how, const ScheduleWish
     p.group = s.heads / s.kv_heads;
     p.tile_bytes = p.tile.keys * s.head_dim * trace::bits_of(s.kv_dtype) / 8;
     p.q_bytes = p.tile.rows * s.head_dim * trace::bits_of(s.dtype) / 8;
-    p.p_bytes = p.tile.p_in_smem ? p.tile.rows * p.tile.keys * trace::bits_of(s.dtype) / 8 : 0;
+    // The TMA fetches whole pages, and for more queries of a group than a tile has rows only.
     p.path = wish.path.value_or(s.page > 0 ? LoadPath::plain : LoadPath::tma);
     p.overlap = how.overlap;
     check_smem("attention_decode kernel=flash3", 2 * p.tile_bytes, "K and V of a tile", static_cast<int>(p.stages),
-               p.q_bytes + p.p_bytes, device);
+               p.q_bytes + p.tile.p_bytes(s.dtype), device);
     return p;
 }
 
@@ -89,16 +88,8 @@ trace::Role producer(const AttentionShape& s, const Plan& p, const AttentionTens
 /// one after the other.
 trace::Role consumer(const AttentionShape& s, const Plan& p, const AttentionTensors& t, const FlashScratch& scratch,
                      int warpgroup) {
-    const auto dim = static_cast<int>(s.head_dim), keys = static_cast<int>(p.tile.keys);
-    const double scores = static_cast<double>(kWarpgroupRows) * keys,
-                 outputs = static_cast<double>(kWarpgroupRows) * dim;
-    const Step qk = mma({kWarpgroupRows, keys, dim, s.dtype, false}),
-               pv = mma({kWarpgroupRows, dim, keys, s.dtype, !p.tile.p_in_smem});
-    const double stored = static_cast<double>(p.p_bytes) / p.tile.warpgroups(), fence = stored > 0 ? kFenceLatency : 0;
-    const Step maximum = vector({scores * kMaximumOps, 0, 0, kReduceLatency}),
-               exponential = vector({scores * kExponentialOps, scores, 0, 0}),
-               convert = vector({scores * kConvertOps, 0, stored, fence}),
-               rescale = vector({scores * kConvertOps + outputs, 0, stored, fence});
+    const auto& [qk, pv, maximum, exponential, convert, rescale] = flash_steps(s, p.tile);
+    const auto outputs = static_cast<double>(kWarpgroupRows * s.head_dim);
     std::vector<Step> steps = {wait_full(kQ)};
     if (p.overlap) {
         append(steps, {wait_full(kK), qk,          wait_mma(0),    release(kK),   maximum,
@@ -122,6 +113,28 @@ trace::Role consumer(const AttentionShape& s, const Plan& p, const AttentionTens
         steps.push_back(move(StepKind::store, -1, scratch.lse, {item(kSplit), item(kKvHead, p.group), item(kBatch)},
                              {1, p.group, 1}, LoadPath::plain));
     return {fmt::format("consumer{}", warpgroup), 1, 4, std::move(steps), warpgroup};
+}
+
+/// The kernel before: from the lengths of all sequences, how each is split.
+void append_flash_schedule(trace::Trace& trace, const AttentionShape& s, const FlashScratch& scratch,
+                           const std::string& name) {
+    // hopper/flash_prepare_scheduler.cu: one CTA, a lane for a sequence. It sums their tiles and tells each its splits.
+    trace::Kernel k;
+    k.name = name + ".schedule";
+    k.op = "attention_decode";
+    k.work.names = {"", "", "", ""};
+    k.work.extent = {1, 1, 1, 1};
+    k.ctas = 1;
+    k.registers_per_thread = 32;
+    k.math_dtype = trace::Dtype::fp32;
+    k.rings = {{"lengths", 1, s.batch * kSectorBytes, 1, true}};
+    std::vector<Step> steps = {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency)};
+    look_up(steps, move(StepKind::load, 0, scratch.lengths, {1, 0, 0}, {1, s.batch, 1}, LoadPath::plain));
+    append(steps, {vector({static_cast<double>(s.batch) * 40, 0, 0, kReductionCycles}),
+                   move(StepKind::store, -1, scratch.lengths, {0, 0, 0}, {1, s.batch, 1}, LoadPath::plain),
+                   simple(StepKind::wait_stores)});
+    k.roles = {{"threads", 1, kScheduleWarps, std::move(steps)}};
+    trace.kernels.push_back(std::move(k));
 }
 
 }  // namespace
@@ -165,7 +178,7 @@ void append_flash_decode(trace::Trace& trace, const AttentionShape& s, const Fla
     k.work.dynamic = true;
     k.ctas = std::min<std::int64_t>(k.work.items(), device.sms());
     k.registers_per_thread = flash_registers(p.tile.warpgroups());
-    k.smem_bytes = 2 * p.stages * p.tile_bytes + p.q_bytes + p.p_bytes;
+    k.smem_bytes = 2 * p.stages * p.tile_bytes + p.q_bytes + p.tile.p_bytes(s.dtype);
     const int stages = static_cast<int>(p.stages), consumers = p.tile.warpgroups();
     k.rings = {{"k", stages, p.tile_bytes, consumers, false},
                {"v", stages, p.tile_bytes, consumers, false},

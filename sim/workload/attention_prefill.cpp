@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "workload/flash_attention.h"
 #include "workload/gemm.h"
-#include "workload/online_softmax.h"
 #include "workload/ops.h"
 #include "workload/steps.h"
 
@@ -30,14 +29,14 @@ struct FlashPlan {
     int groups;  // consumer warpgroups, 64 queries each
     int stages;  // of K, and of V
     std::int64_t q_tiles, kv_tiles;
-    std::int64_t group;                         // query heads per KV head that take turns as work items
-    std::int64_t packed, tokens;                // a tile's rows: query heads of a KV head (PackGQA), by tokens
-    std::int64_t tile_bytes, q_bytes, p_bytes;  // p_bytes: of exponentials in shared memory
-    int kv_head_dim, query_dim;                 // dimensions of the work item
-    Affine q_tile;                              // longest first under a causal mask
-    Affine limit;                               // keys that a query tile sees
-    LoadPath path;                              // of keys and values
-    std::int64_t masked;                        // key tiles that its diagonal crosses, at most: 1 without one
+    std::int64_t group;           // query heads per KV head that take turns as work items
+    std::int64_t packed, tokens;  // a tile's rows: query heads of a KV head (PackGQA), by tokens
+    std::int64_t tile_bytes, q_bytes;
+    int kv_head_dim, query_dim;  // dimensions of the work item
+    Affine q_tile;               // longest first under a causal mask
+    Affine limit;                // keys that a query tile sees
+    LoadPath path;               // of keys and values
+    std::int64_t masked;         // key tiles that its diagonal crosses, at most: 1 without one
 
     /// Over the key tiles of an item after its first `from`, at most `most` of them.
     [[nodiscard]] Step loop_over(std::int64_t from, std::int64_t most) const {
@@ -60,7 +59,7 @@ FlashPlan plan_flash(const AttentionShape& s, const ScheduleWish& wish, const de
     p.stages = wish.stages.value_or(2);
     p.kv_tiles = ceil_div(s.kv, p.tile.keys);
     // Sequences of any length come with pages, and FlashAttention-3 packs the heads of a group into the rows of a tile
-    // for them (should_pack_gqa of heuristics.h).
+    // for them (should_pack_gqa of heuristics.h); here those of which a warpgroup holds whole tokens.
     const std::int64_t group = s.heads / s.kv_heads;
     p.packed = s.page > 0 && kWarpgroupRows % group == 0 ? group : 1;
     p.tokens = p.tile.rows / p.packed;
@@ -68,10 +67,9 @@ FlashPlan plan_flash(const AttentionShape& s, const ScheduleWish& wish, const de
     p.q_tiles = ceil_div(s.q, p.tokens);
     p.tile_bytes = p.tile.keys * s.head_dim * trace::bits_of(s.kv_dtype) / 8;
     p.q_bytes = p.tile.rows * s.head_dim * trace::bits_of(s.dtype) / 8;
-    p.p_bytes = p.tile.p_in_smem ? p.tile.rows * p.tile.keys * trace::bits_of(s.dtype) / 8 : 0;
     check_smem(fmt::format("attention_prefill with tile {}x{}", p.tile.rows, p.tile.keys), 2 * p.tile_bytes,
                fmt::format("K and V of {}x{} {}", p.tile.keys, s.head_dim, trace::name_of(s.kv_dtype)), p.stages,
-               p.q_bytes + p.p_bytes, device);
+               p.q_bytes + p.tile.p_bytes(s.dtype), device);
     // Query tiles of a head follow each other, so that the CTAs at work share its keys in L2. Tiles of unequal length
     // go out longest first over all heads, if their keys and values stay in the L2 half that each SM reads (as
     // FlashAttention-3's scheduler does, which cuts the heads into sections that fit; here one section or one head).
@@ -138,19 +136,11 @@ trace::Role flash_producer(const AttentionShape& s, const FlashPlan& p, const At
 /// FlashAttention-3's overlap inside a warpgroup: the scores of the next tile are made while those of this one meet the
 /// values; between warpgroups one's softmax runs beside the other's products.
 trace::Role flash_consumer(const AttentionShape& s, const FlashPlan& p, const AttentionTensors& t) {
-    const auto dim = static_cast<int>(s.head_dim), keys = static_cast<int>(p.tile.keys);
-    const double scores = static_cast<double>(kWarpgroupRows * keys);
-    const Step qk = mma({kWarpgroupRows, keys, dim, s.dtype, false});
-    const Step pv = mma({kWarpgroupRows, dim, keys, s.dtype, !p.tile.p_in_smem});
-    const Step maximum = vector({scores * kMaximumOps, 0, 0, kReduceLatency});
-    const Step mask = vector({scores * (s.causal ? kDiagonalOps : kEndOps), 0, 0, 0});
-    const Step exponential = vector({scores * kExponentialOps, scores, 0, 0});
-    const double outputs = 64.0 * static_cast<double>(s.head_dim);
     // P is the product's operand until it is done, and so is the output that is rescaled.
-    const auto stored = static_cast<double>(p.p_bytes) / p.groups;
-    const double fence = p.tile.p_in_smem ? kFenceLatency : 0;
-    const Step convert = vector({scores * kConvertOps, 0, stored, fence});
-    const Step rescale = vector({scores * kConvertOps + outputs, 0, stored, fence});
+    const auto& [qk, pv, maximum, exponential, convert, rescale] = flash_steps(s, p.tile);
+    const double scores = static_cast<double>(kWarpgroupRows * p.tile.keys),
+                 outputs = static_cast<double>(kWarpgroupRows * s.head_dim);
+    const Step mask = vector({scores * (s.causal ? kDiagonalOps : kEndOps), 0, 0, 0});
     std::vector<Step> steps = {wait_full(kQ), wait_full(kO), wait_full(kK), qk,          wait_mma(0),
                                release(kK),   mask,          maximum,       exponential, convert};
     // The tiles that the diagonal crosses come first; the order makes no difference to what follows.
@@ -220,7 +210,7 @@ void append_attention_prefill(trace::Trace& trace, const AttentionShape& s, cons
     k.work.persistent = true;
     k.work.dynamic = s.causal;
     k.ctas = std::min<std::int64_t>(k.work.items(), device.sms());
-    k.smem_bytes = 2 * p.tile_bytes * p.stages + p.q_bytes + p.p_bytes;
+    k.smem_bytes = 2 * p.tile_bytes * p.stages + p.q_bytes + p.tile.p_bytes(s.dtype);
     k.registers_per_thread = flash_registers(p.groups);
     k.rings = {{"k", p.stages, p.tile_bytes, p.groups, false},
                {"v", p.stages, p.tile_bytes, p.groups, false},

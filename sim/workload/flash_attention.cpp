@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "workload/online_softmax.h"
 #include "workload/steps.h"
 
 namespace memwall::workload {
@@ -39,6 +40,20 @@ int flash_registers(int consumers) {
     constexpr int kMost = 240;  // a thread's, as the compiler's limit is 255
     constexpr int kThreads = 128, kRegisters = 65536, kUnit = 8;
     return std::min(kMost, kRegisters / (kThreads * (consumers + 1)) / kUnit * kUnit);
+}
+
+FlashSteps flash_steps(const AttentionShape& s, const FlashTile& tile) {
+    const auto dim = static_cast<int>(s.head_dim), keys = static_cast<int>(tile.keys);
+    const double scores = static_cast<double>(kWarpgroupRows) * keys,
+                 outputs = static_cast<double>(kWarpgroupRows) * dim;
+    const double stored = static_cast<double>(tile.p_bytes(s.dtype)) / tile.warpgroups();
+    const double fence = tile.p_in_smem ? kFenceLatency : 0;
+    return {mma({kWarpgroupRows, keys, dim, s.dtype, false}),
+            mma({kWarpgroupRows, dim, keys, s.dtype, !tile.p_in_smem}),
+            vector({scores * kMaximumOps, 0, 0, kReduceLatency}),
+            vector({scores * kExponentialOps, scores, 0, 0}),
+            vector({scores * kConvertOps, 0, stored, fence}),
+            vector({scores * kConvertOps + outputs, 0, stored, fence})};
 }
 
 trace::Step FlashScratch::length(int lookup, const Affine& batch, int ring) const {

@@ -15,7 +15,18 @@ struct FlashTile {
     std::int64_t rows, keys;
     bool p_in_smem = false;  ///< the exponentials meet the values from shared memory; else they stay in registers
     [[nodiscard]] int warpgroups() const { return static_cast<int>(rows / kWarpgroupRows); }
+    /// Bytes of exponentials in shared memory; 0 where they stay in registers.
+    [[nodiscard]] std::int64_t p_bytes(trace::Dtype dtype) const {
+        return p_in_smem ? rows * keys * trace::bits_of(dtype) / 8 : 0;
+    }
 };
+
+/// What a warpgroup does with a tile of keys: its two products, and the passes of the online softmax between them.
+struct FlashSteps {
+    trace::Step qk, pv, maximum, exponential;
+    trace::Step convert, rescale;  ///< of the first tile, and of those after it, which rescale the output as well
+};
+FlashSteps flash_steps(const AttentionShape& s, const FlashTile& tile);
 
 /// The tile for a head size (hopper/tile_size.h). `short_pages`: smaller than a tile, which the TMA cannot fetch.
 FlashTile flash_tile(std::int64_t head_dim, trace::Dtype dtype, bool causal, bool short_pages);

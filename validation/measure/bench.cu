@@ -279,6 +279,15 @@ constexpr int kLeastNodes = 8, kMostNodes = 200, kLeastRounds = 5, kMostRounds =
 
 }  // namespace
 
+Timing Bench::rounds_of(int parts, double budget_ms, const std::function<void()>& round) {
+    const double round_us = std::max(timed_rounds(stream_, 2, round).back(), 1.0);
+    const int rounds = std::clamp(static_cast<int>(budget_ms * 1e3 * 0.6 / round_us), kLeastRounds, kMostRounds);
+    Timing timing;
+    timing.sm_clock_mhz = clock_during([&] { timing.us = timed_rounds(stream_, rounds, round); });
+    for (double& us : timing.us) us /= parts;
+    return timing;
+}
+
 Timing Bench::graph(int copies, double budget_ms, const std::function<void(int)>& launch) {
     for (int i = 0; i < std::min(copies, 3); ++i) launch(i);  // modules load, limits are raised, errors show
     const double once_us = timed_rounds(stream_, 1, [&] { launch(0); }).front();
@@ -288,11 +297,7 @@ Timing Bench::graph(int copies, double budget_ms, const std::function<void(int)>
     GraphExec graph;
     capture(graph, stream_, nodes, launch);
     const auto replay = [&] { check(cudaGraphLaunch(graph.exec, stream_), "cudaGraphLaunch"); };
-    const double round_us = std::max(timed_rounds(stream_, 2, replay).back(), 1.0);
-    const int rounds = std::clamp(static_cast<int>(budget_ms * 1e3 * 0.6 / round_us), kLeastRounds, kMostRounds);
-    Timing timing;
-    timing.sm_clock_mhz = clock_during([&] { timing.us = timed_rounds(stream_, rounds, replay); });
-    for (double& us : timing.us) us /= nodes;
+    Timing timing = rounds_of(nodes, budget_ms, replay);
     timing.method = "CUDA graph of " + std::to_string(nodes) + " nodes over " + std::to_string(copies) +
                     (copies == 1 ? " copy" : " copies") + " of the operands, time per node";
     return timing;
@@ -306,11 +311,7 @@ Timing Bench::in_stream(int copies, double budget_ms, const std::function<void(i
     const auto round = [&] {
         for (int i = 0; i < launches; ++i) launch(i);
     };
-    const double round_us = std::max(timed_rounds(stream_, 1, round).front(), 1.0);
-    const int rounds = std::clamp(static_cast<int>(budget_ms * 1e3 * 0.6 / round_us), kLeastRounds, kMostRounds);
-    Timing timing;
-    timing.sm_clock_mhz = clock_during([&] { timing.us = timed_rounds(stream_, rounds, round); });
-    for (double& us : timing.us) us /= launches;
+    Timing timing = rounds_of(launches, budget_ms, round);
     timing.method = std::to_string(launches) + " launches on a stream over " + std::to_string(copies) +
                     (copies == 1 ? " copy" : " copies") + " of the operands, time per launch";
     return timing;
@@ -324,11 +325,7 @@ Timing Bench::replays(int nodes, double budget_ms, const std::function<void(int)
     const auto round = [&] {
         for (int i = 0; i < kReplays; ++i) check(cudaGraphLaunch(graph.exec, stream_), "cudaGraphLaunch");
     };
-    const double round_us = std::max(timed_rounds(stream_, 2, round).back(), 1.0);
-    const int rounds = std::clamp(static_cast<int>(budget_ms * 1e3 / round_us), kLeastRounds, kMostRounds);
-    Timing timing;
-    timing.sm_clock_mhz = clock_during([&] { timing.us = timed_rounds(stream_, rounds, round); });
-    for (double& us : timing.us) us /= kReplays;
+    Timing timing = rounds_of(kReplays, budget_ms, round);
     timing.method = std::to_string(kReplays) + " replays of a CUDA graph of " + std::to_string(nodes) +
                     (nodes == 1 ? " node" : " nodes") + ", time per replay";
     return timing;

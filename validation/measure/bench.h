@@ -61,6 +61,8 @@ public:
     void synchronize() const;
 
 private:
+    /// Time of one of the `parts` of a round, in each of as many rounds as take about 0.6 of `budget_ms`, after two.
+    Timing rounds_of(int parts, double budget_ms, const std::function<void()>& round);
     void stamp_clocks(int which);
     [[nodiscard]] double clock_between_stamps() const;
 

@@ -63,6 +63,11 @@ double tensor_us(const device::Device& device, const TensorWork& work) {
     return cycles / device.clocks.sm_mhz;
 }
 
+double highest_mhz(const device::Device& device, const TensorWork& work, double memory_us) {
+    const device::ClockParams& clocks = device.clocks;
+    return tensor_us(device, work) > memory_us ? std::min(clocks.sm_mhz, clocks.sm_peak_mhz) : clocks.sm_mhz;
+}
+
 double likely_mhz(const device::Device& device, const TensorWork& work, double memory_us) {
     constexpr double kBusy = 0.9, kFeeding = 0.35;  // of large products; only where the search begins depends on them
     const double highest = device.clocks.sm_mhz;

@@ -40,6 +40,10 @@ double sustained_mhz(const device::Device& device, const Energy& energy, double 
 /// Microseconds of the tensor cores at their full rate and the device's SM clock.
 double tensor_us(const device::Device& device, const TensorWork& work);
 
+/// The SM clock where the board's power would allow any: the tensor cores' own boost if they take longer than memory,
+/// `memory_us`, else the device's.
+double highest_mhz(const device::Device& device, const TensorWork& work, double memory_us);
+
 /// A first guess of the same before anything was simulated: tensor cores nearly always busy, and what feeds them.
 /// The highest clock for work that memory bounds.
 double likely_mhz(const device::Device& device, const TensorWork& work, double memory_us);

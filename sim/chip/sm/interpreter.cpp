@@ -343,7 +343,7 @@ void Sm::stage_full(Cta& cta, int slot, int ring_index, Stage& stage, std::int64
                                     ring_index * TimelineSpan::kLanesOfRing + static_cast<int>(index), cta.kernel,
                                     stage.tile, Ps{stage.issued_ps}, Ps{at_ps}});
     }
-    if (data_seen_ != cta.kernel + 1 && stage.expected > 0) {
+    if (data_seen_ != cta.kernel + 1 && stage.expected > 0) {  // without data it only orders
         data_seen_ = cta.kernel + 1;
         send(*launch_, at_ps + launch_->exit_latency_ps(), LaunchUnit::first_data, cta.kernel);
     }

@@ -98,13 +98,14 @@ TEST(SustainedClock, FallsAsTheLimitDoes) {
 
 TEST(HighestClock, IsTheTensorBoostForWorkThatTensorCoresBound) {
     device::Device d = h200();
-    EXPECT_EQ(d.clocks.highest_mhz(true), 1830);
-    EXPECT_EQ(d.clocks.highest_mhz(false), 1980);
+    const chip::TensorWork work = {989.4e9, 0, 0, 0};
+    EXPECT_EQ(chip::highest_mhz(d, work, 100), 1830);
+    EXPECT_EQ(chip::highest_mhz(d, work, 2000), 1980);
     d.clocks.sm_mhz = 1500;  // locked below it
-    EXPECT_EQ(d.clocks.highest_mhz(true), 1500);
+    EXPECT_EQ(chip::highest_mhz(d, work, 100), 1500);
     // 990 GFLOP take a millisecond at 1830 MHz, less at 1980.
     d.clocks.sm_mhz = 1830;
-    EXPECT_NEAR(chip::tensor_us(d, {989.4e9, 0, 0, 0}), 1000, 1);
+    EXPECT_NEAR(chip::tensor_us(d, work), 1000, 1);
     EXPECT_NEAR(chip::tensor_us(d, {0, 0, 989.4e9, 0}), 500, 1);
 }
 

@@ -17,7 +17,7 @@ Outcome of(const Timing& timing) {
 
 Outcome run_launch(const Case& c, Bench& bench) {
     const std::int64_t bytes = c.number("bytes");
-    const std::string runtime = c.op == "launch" ? c.text("runtime") : "graph";
+    const std::string runtime = c.text("runtime");
     const DeviceBuffer from(static_cast<std::size_t>(bytes) + 16), to(static_cast<std::size_t>(bytes) + 16);
     kernels::fill_random(from.as(), from.bytes() / 2, kernels::Dtype::bf16, bench.seed(), bench.stream());
     const bool dependent = runtime == "pdl";

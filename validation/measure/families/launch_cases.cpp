@@ -31,7 +31,7 @@ void add_launch_cases(Cases& cases) {
     // long enough for the host to stay ahead.
     for (const int nodes : {1, 2, 6}) {
         Case one = base("graph_replay", true);
-        one.params = {{"nodes", nodes}, {"bytes", 67108864LL}};
+        one.params = {{"runtime", "graph"}, {"nodes", nodes}, {"bytes", 67108864LL}};
         cases.push_back(one);
     }
     for (const int threads : {32, 256, 1024}) {
