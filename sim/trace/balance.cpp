@@ -75,7 +75,7 @@ private:
     std::size_t rings_;
 };
 
-/// Under Stream-K, every piece but those that are whole tiles, and one that is.
+/// Under Stream-K, every piece but those that are whole tiles, and one that is. Every one that a table deals.
 std::vector<Vars> pieces(const Kernel& kernel) {
     std::vector<Vars> found;
     const std::int64_t units = kernel.ctas / kernel.work.cluster;
@@ -84,7 +84,7 @@ std::vector<Vars> pieces(const Kernel& kernel) {
         for (std::int64_t i = 0; whole == 0 || i < 2; ++i) {
             const auto piece = kernel.work.piece(unit, units, i);
             if (!piece) break;
-            whole += piece->steps == kernel.work.stream_steps ? 1 : 0;
+            whole += kernel.work.dealt.empty() && piece->steps == kernel.work.stream_steps ? 1 : 0;
             Vars& vars = found.emplace_back();
             const auto at = kernel.work.coordinates(piece->tile, 0);
             std::copy(at.begin(), at.end(), vars.begin());
@@ -97,7 +97,7 @@ std::vector<Vars> pieces(const Kernel& kernel) {
 /// Variables at which trip counts, which are affine and clipped, can differ: both ends of every dimension.
 std::vector<Vars> corners(const Kernel& kernel) {
     const WorkGrid& work = kernel.work;
-    if (work.stream_steps > 0) return pieces(kernel);
+    if (work.in_pieces()) return pieces(kernel);
     std::vector<Vars> found = {{}};
     for (std::size_t d = 0; d < kWorkDims; ++d) {
         const std::int64_t last = work.extent[d] - 1;

@@ -58,6 +58,17 @@ void check_grid(const Kernel& k) {
     require(w.stream_steps == 0 || (w.stream_steps > 0 && w.persistent && !w.dynamic && !w.blocked && w.extent[3] == 1),
             where, fmt::format("tiles of {} streamed steps", w.stream_steps),
             "a persistent kernel without a split, blocks or items taken one by one");
+    require(w.dealt.empty() ||
+                (w.dealt.size() == static_cast<std::size_t>(k.ctas) && w.persistent && !w.dynamic && !w.blocked &&
+                 w.cluster == 1 && w.stream_steps == 0 && w.extent[2] == 1 && w.extent[3] == 1),
+            where, fmt::format("work dealt to {} CTAs", w.dealt.size()),
+            "an entry for each CTA of a persistent kernel of two dimensions, without clusters");
+    for (const auto& mine : w.dealt) {
+        for (const Piece& piece : mine) {
+            require(piece.tile >= 0 && piece.tile < w.items(), where, fmt::format("tile {} dealt", piece.tile),
+                    range(static_cast<std::size_t>(w.items())));
+        }
+    }
     require(w.persistent || k.ctas >= needed, where, fmt::format("{} CTAs for {} work items", k.ctas, needed),
             "a CTA for each, or a persistent kernel");
     require(!k.roles.empty(), where, "no roles", "1 or more");

@@ -158,11 +158,17 @@ std::array<std::int64_t, kWorkDims> WorkGrid::coordinates(std::int64_t index, in
 
 void Piece::put_into(std::array<std::int64_t, kVars>& vars) const {
     vars[kWorkDims - 1] = begin;
+    if (rest != 0) vars[kWorkDims - 2] = rest;
     vars[kVarSteps] = steps;
     vars[kVarPeers] = peers;
 }
 
 std::optional<Piece> WorkGrid::piece(std::int64_t unit, std::int64_t units, std::int64_t ordinal) const {
+    if (!dealt.empty()) {
+        const auto& mine = dealt[static_cast<std::size_t>(unit)];
+        return static_cast<std::size_t>(ordinal) < mine.size() ? std::optional(mine[static_cast<std::size_t>(ordinal)])
+                                                               : std::nullopt;
+    }
     const std::int64_t tiles = cluster_items();
     const std::int64_t over = tiles % units;
     const std::int64_t streamed = over == 0 ? 0 : over + (tiles > units ? units : 0);

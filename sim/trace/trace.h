@@ -175,12 +175,14 @@ struct Role {
     int first = 0;  ///< number of the first instance, where several roles are the instances of one
 };
 
-/// Under Stream-K, the work item of a CTA: a run of steps of k of one tile.
+/// A work item that is part of a tile. Under Stream-K: a run of steps of k. Dealt by a table: the numbers that a
+/// scheduler left for it, whose meaning is the kernel's.
 struct Piece {
     std::int64_t tile;   ///< as an index of WorkGrid::coordinates
-    std::int64_t begin;  ///< first step; a piece that begins at 0 finishes its tile
+    std::int64_t begin;  ///< first step; under Stream-K a piece that begins at 0 finishes its tile
     std::int64_t steps;
-    std::int64_t peers;  ///< of a piece that begins at 0: the next units, so many, do the rest of the tile
+    std::int64_t peers;     ///< of a piece that begins at 0: the next units, so many, do the rest of the tile
+    std::int64_t rest = 0;  ///< dealt by a table only: variable kWorkDims - 2
 
     /// Puts what a role's steps see of the piece, beside the tile's coordinates, into its variables.
     void put_into(std::array<std::int64_t, kVars>& vars) const;
@@ -204,8 +206,13 @@ struct WorkGrid {
     /// cluster. What whole waves leave over, with one wave more where there is one, is dealt out in equal runs of
     /// steps, which begin and end inside tiles; then come whole tiles. Dimension 3 counts steps.
     std::int64_t stream_steps = 0;
+    /// What each CTA does, in order, where a scheduler has dealt it out beforehand (FlashMLA's metadata): an entry for
+    /// each CTA of the grid, which may be empty. Dimensions 2 and 3 are then the pieces' own.
+    std::vector<std::vector<Piece>> dealt;
 
-    /// Piece `ordinal` (0, 1, ...) of `unit`, one of `units`; nullopt when it has no more. Needs stream_steps.
+    /// Are work items parts of tiles?
+    [[nodiscard]] bool in_pieces() const { return stream_steps > 0 || !dealt.empty(); }
+    /// Piece `ordinal` (0, 1, ...) of `unit`, one of `units`; nullopt when it has no more. Needs in_pieces().
     [[nodiscard]] std::optional<Piece> piece(std::int64_t unit, std::int64_t units, std::int64_t ordinal) const;
     [[nodiscard]] std::int64_t items() const { return extent[0] * extent[1] * extent[2] * extent[3]; }
     /// Items as dealt to clusters: neighbours along `cluster_dim` count as one (and may reach beyond its extent).

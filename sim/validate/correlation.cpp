@@ -45,6 +45,7 @@ std::string kernel_family(const Record& r) {
             2 * r.number("batch") * r.number("kv") * r.number("kv_heads") * r.number("head_dim") * bytes_per_element(r);
         return kv > 60e6 ? "decode attention, KV > 60 MB" : "decode attention, KV <= 60 MB";
     }
+    if (r.op == "mla_decode") return "latent attention, decode";
     if (r.op == "attention_prefill")
         return r.number("q") >= 2000 ? "prefill attention, 2k tokens and more" : "prefill attention, under 2k tokens";
     if (r.op == "rmsnorm" || r.op == "softmax" || r.op == "elementwise" || is_stream(r.op))

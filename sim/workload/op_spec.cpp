@@ -31,6 +31,7 @@ const std::vector<OpEntry>& table() {
         {"attention_decode",
          {"batch", "heads", "kv_heads", "kv", "head_dim", "dtype"},
          {"page", "kv_layout", "kv_write", "kernel", "overlap", "scheduled", "tile", "stages", "split", "path"}},
+        {"mla_decode", {"batch", "heads", "kv", "rank", "rope_dim", "q", "dtype"}, {"page"}},
         {"rmsnorm", {"rows", "cols", "dtype"}, {}},
         {"softmax", {"rows", "cols", "dtype"}, {}},
         {"elementwise", {"elements", "reads", "writes", "dtype"}, {}},

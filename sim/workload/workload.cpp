@@ -1,11 +1,14 @@
 #include "workload/workload.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 
 #include "base/error.h"
 #include "trace/check.h"
 #include "workload/attention_decode.h"
 #include "workload/gemm.h"
+#include "workload/mla_decode.h"
 #include "workload/ops.h"
 
 namespace memwall::workload {
@@ -88,6 +91,23 @@ void build_attention(trace::Trace& trace, const OpSpec& op, const ScheduleWish& 
     }
 }
 
+void build_mla(trace::Trace& trace, const OpSpec& op, const ScheduleWish& wish, const device::Device& device) {
+    const MlaShape s{op.number("batch"),    op.number("heads"), op.number("kv"), op.number("rank"),
+                     op.number("rope_dim"), op.number("q"),     op.dtype(),      op.number("page", 0)};
+    const auto require = [&](bool holds, const char* key, const char* allowed) {
+        if (!holds) throw InputError(fmt::format("operation mla_decode, {}", key), *op.find(key), allowed);
+    };
+    // Half of the values' columns are those of a wgmma.
+    require(s.rank % 128 == 0 && s.rank <= 512, "rank", "a multiple of 128 up to 512");
+    require(s.rope_dim % 64 == 0 && s.rope_dim <= 256, "rope_dim", "a multiple of 64 up to 256");
+    require(trace::bits_of(s.dtype) == 16, "dtype", "bf16, fp16 (FlashMLA's dense kernel)");
+    require(s.page % 64 == 0, "page", "a multiple of 64");
+    require(s.kv >= s.q, "kv", "at least q");
+    if (wish.tile || wish.stages || wish.split || wish.path)
+        throw InputError("operation mla_decode", "a schedule", "none: tile, stages and split are FlashMLA's");
+    append_mla_decode(trace, s, "mla", device);
+}
+
 void build_rows(trace::Trace& trace, const OpSpec& op) {
     const std::int64_t rows = op.number("rows"), cols = op.number("cols");
     const int in = trace.add_tensor("in", op.dtype(), {rows, cols}),
@@ -158,6 +178,8 @@ trace::Trace build_trace(const OpSpec& op, const ScheduleWish& asked, const devi
         build_gemm(trace, op, wish, device);
     } else if (name == "attention_prefill" || name == "attention_decode") {
         build_attention(trace, op, wish, device);
+    } else if (name == "mla_decode") {
+        build_mla(trace, op, wish, device);
     } else if (name == "rmsnorm" || name == "softmax") {
         build_rows(trace, op);
     } else if (name == "elementwise") {

@@ -10,7 +10,7 @@
 
 namespace memwall::chip {
 
-inline constexpr int kMaxRings = 6;
+inline constexpr int kMaxRings = 10;
 inline constexpr std::uint8_t kChaseRing = 15;  ///< a chunk's ring when a dependent load waits for it, not a stage
 inline constexpr int kMaxStages = 32;
 

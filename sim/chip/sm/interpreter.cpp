@@ -38,7 +38,7 @@ std::uint64_t shuffled(std::uint64_t i, std::uint64_t n) {
 Sm::Next Sm::next_item(Cta& cta, int slot, RoleState& role, std::int64_t now_ps) {
     const trace::Kernel& kernel = *program(cta).kernel;
     if (kernel.work.dynamic) return next_taken(cta, slot, role, now_ps);
-    if (kernel.work.stream_steps > 0) return next_piece(cta, role);
+    if (kernel.work.in_pieces()) return next_piece(cta, role);
     const std::int64_t clusters = kernel.ctas / kernel.work.cluster;
     const std::int64_t items = kernel.work.cluster_items();
     const bool first = role.item < 0;

@@ -48,7 +48,7 @@ inline std::vector<Vars> items_of(const trace::Kernel& kernel, std::int64_t cta)
         vars[trace::kVarClusterRank] = rank;
         return vars;
     };
-    if (work.stream_steps > 0) {
+    if (work.in_pieces()) {
         for (std::int64_t i = 0; const auto piece = work.piece(unit, clusters, i); ++i) {
             piece->put_into(add(piece->tile));
         }
