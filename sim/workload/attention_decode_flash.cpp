@@ -21,7 +21,7 @@ using trace::LoadPath;
 
 constexpr int kBatch = kDecodeBatch, kKvHead = kDecodeKvHead, kSplit = kDecodeSplit;
 constexpr int kK = 0, kV = 1, kQ = 2, kTable = 3, kLengths = 4;  // rings
-constexpr int kStages = 2, kScheduleWarps = 8;
+constexpr int kStages = 2;
 
 struct Plan {
     FlashTile tile;
@@ -113,28 +113,6 @@ trace::Role consumer(const AttentionShape& s, const Plan& p, const AttentionTens
         steps.push_back(move(StepKind::store, -1, scratch.lse, {item(kSplit), item(kKvHead, p.group), item(kBatch)},
                              {1, p.group, 1}, LoadPath::plain));
     return {fmt::format("consumer{}", warpgroup), 1, 4, std::move(steps), warpgroup};
-}
-
-/// The kernel before: from the lengths of all sequences, how each is split.
-void append_flash_schedule(trace::Trace& trace, const AttentionShape& s, const FlashScratch& scratch,
-                           const std::string& name) {
-    // hopper/flash_prepare_scheduler.cu: one CTA, a lane for a sequence. It sums their tiles and tells each its splits.
-    trace::Kernel k;
-    k.name = name + ".schedule";
-    k.op = "attention_decode";
-    k.work.names = {"", "", "", ""};
-    k.work.extent = {1, 1, 1, 1};
-    k.ctas = 1;
-    k.registers_per_thread = 32;
-    k.math_dtype = trace::Dtype::fp32;
-    k.rings = {{"lengths", 1, s.batch * kSectorBytes, 1, true}};
-    std::vector<Step> steps = {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency)};
-    look_up(steps, move(StepKind::load, 0, scratch.lengths, {1, 0, 0}, {1, s.batch, 1}, LoadPath::plain));
-    append(steps, {vector({static_cast<double>(s.batch) * 40, 0, 0, kReductionCycles}),
-                   move(StepKind::store, -1, scratch.lengths, {0, 0, 0}, {1, s.batch, 1}, LoadPath::plain),
-                   simple(StepKind::wait_stores)});
-    k.roles = {{"threads", 1, kScheduleWarps, std::move(steps)}};
-    trace.kernels.push_back(std::move(k));
 }
 
 }  // namespace

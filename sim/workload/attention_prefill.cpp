@@ -191,9 +191,11 @@ AttentionTensors add_attention_tensors(trace::Trace& trace, const AttentionShape
 }
 
 void append_attention_prefill(trace::Trace& trace, const AttentionShape& s, const AttentionTensors& tensors,
-                              const ScheduleWish& wish, const std::string& name, const device::Device& device) {
+                              const ScheduleWish& wish, bool schedule_in_call, const std::string& name,
+                              const device::Device& device) {
     const FlashPlan p = plan_flash(s, wish, device);
     const FlashScratch scratch = s.page > 0 ? add_flash_scratch(trace, s, p.tile.keys, name) : FlashScratch{};
+    if (schedule_in_call) append_flash_schedule(trace, s, scratch, name);
     trace::Kernel k;
     k.name = name;
     k.op = "attention_prefill";
@@ -231,6 +233,9 @@ void append_attention_prefill(trace::Trace& trace, const AttentionShape& s, cons
     k.compulsory_read_bytes = static_cast<std::uint64_t>(q_all + kv_all);
     k.compulsory_write_bytes = static_cast<std::uint64_t>(q_all);
     trace.kernels.push_back(std::move(k));
+    // Where nothing is split, no combine sets the scheduler's counter back (hopper/flash_api.cpp, after the forward).
+    if (s.page > 0 && !schedule_in_call)
+        append_clear(trace, scratch.lengths, {1, 1, 1}, "attention_prefill", name + ".reset");
 }
 
 void append_attention_unfused(trace::Trace& trace, const AttentionShape& s, const std::string& name,

@@ -77,4 +77,26 @@ FlashScratch add_flash_scratch(trace::Trace& trace, const AttentionShape& s, std
     return scratch;
 }
 
+void append_flash_schedule(trace::Trace& trace, const AttentionShape& s, const FlashScratch& scratch,
+                           const std::string& name) {
+    constexpr int kScheduleWarps = 8;
+    // hopper/flash_prepare_scheduler.cu: one CTA, a lane for a sequence. It sums their tiles and tells each its splits.
+    trace::Kernel k;
+    k.name = name + ".schedule";
+    k.op = "attention_decode";
+    k.work.names = {"", "", "", ""};
+    k.work.extent = {1, 1, 1, 1};
+    k.ctas = 1;
+    k.registers_per_thread = 32;
+    k.math_dtype = trace::Dtype::fp32;
+    k.rings = {{"lengths", 1, s.batch * kSectorBytes, 1, true}};
+    std::vector<Step> steps = {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency)};
+    look_up(steps, move(StepKind::load, 0, scratch.lengths, {1, 0, 0}, {1, s.batch, 1}, trace::LoadPath::plain));
+    append(steps, {vector({static_cast<double>(s.batch) * 40, 0, 0, kReductionCycles}),
+                   move(StepKind::store, -1, scratch.lengths, {0, 0, 0}, {1, s.batch, 1}, trace::LoadPath::plain),
+                   simple(StepKind::wait_stores)});
+    k.roles = {{"threads", 1, kScheduleWarps, std::move(steps)}};
+    trace.kernels.push_back(std::move(k));
+}
+
 }  // namespace memwall::workload

@@ -59,4 +59,8 @@ struct FlashScratch {
 FlashScratch add_flash_scratch(trace::Trace& trace, const AttentionShape& s, std::int64_t keys,
                                const std::string& name);
 
+/// The kernel before sequences of any length: from their lengths, how each is split.
+void append_flash_schedule(trace::Trace& trace, const AttentionShape& s, const FlashScratch& scratch,
+                           const std::string& name);
+
 }  // namespace memwall::workload

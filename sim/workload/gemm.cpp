@@ -16,6 +16,9 @@ using trace::LoadPath;
 constexpr int kBatch = 0, kM = 1, kN = 2, kSplit = 3;  // the work item's dimensions
 constexpr int kStep = kSplit;                          // under Stream-K: the first step of k
 
+/// Of the last FMAs of a step, until its stage may be given back: a load from shared memory and an FMA (29 and 4
+/// cycles).
+constexpr double kFmaLatency = 33;
 /// Registers of a consumer thread beside its accumulators: addresses, descriptors, the epilogue.
 constexpr int kOtherRegisters = 24;
 
@@ -63,7 +66,7 @@ trace::Kernel describe(const GemmShape& s, const GemmSchedule& g, const std::str
     k.smem_bytes = g.smem_bytes();
     k.flops = 2.0 * static_cast<double>(s.m * s.n) * static_cast<double>(s.k * s.batch);
     k.math_dtype = s.dtype;
-    k.tensor_cores = true;
+    k.tensor_cores = s.dtype != trace::Dtype::fp32;
     const auto bytes = [&](std::int64_t elements, trace::Dtype dtype) {
         return static_cast<std::uint64_t>(elements * s.batch * trace::bits_of(dtype) / 8);
     };
@@ -169,14 +172,22 @@ void append_large(trace::Trace& trace, const GemmShape& s, const GemmTensors& t,
 
     std::vector<Step> work = {wait_full(0)};
     if (const double widen = widening(s, g); widen > 0) work.push_back(vector({widen / g.groups(), 0, 0, 0}));
-    work.push_back(mma({rows, g.mma_columns(), g.tile[2], s.dtype, false}));
     std::vector<Step> steps;
-    if (g.stages == 1) {
+    if (g.fma) {
+        const double depth = g.tile[2], outputs = static_cast<double>(rows) * g.mma_columns();
+        work.push_back(
+            vector({outputs * depth * kFmaSlots, 0, fma_operand_bytes(rows, g.mma_columns()) * depth, kFmaLatency}));
+        steps.push_back(span.loop_over());
+        steps.insert(steps.end(), work.begin(), work.end());
+        append(steps, {release(0), end_loop()});
+    } else if (g.stages == 1) {
+        work.push_back(mma({rows, g.mma_columns(), g.tile[2], s.dtype, false}));
         // With a single stage there is none to work on while another is released.
         steps.push_back(span.loop_over());
         steps.insert(steps.end(), work.begin(), work.end());
         for (const Step& step : {wait_mma(0), release(0), end_loop()}) steps.push_back(step);
     } else {
+        work.push_back(mma({rows, g.mma_columns(), g.tile[2], s.dtype, false}));
         // The first step has nothing before it to release; then each releases the stage before its own, while its own
         // runs.
         steps = work;

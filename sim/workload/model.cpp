@@ -150,7 +150,7 @@ private:
             // Keys and values are those just made: read from where rope left them.
             t.k = head_view(rotated_, m_.heads, m_.kv_heads, s_.tokens, false);
             t.v = head_view(rotated_, m_.heads + m_.kv_heads, m_.kv_heads, s_.tokens, false);
-            append_attention_prefill(trace_, shape, t, {}, prefix + "attention", device_);
+            append_attention_prefill(trace_, shape, t, {}, false, prefix + "attention", device_);
             return;
         }
         t.k = add_kv_cache(trace_, shape, prefix + "k_cache");

@@ -27,7 +27,7 @@ const std::vector<OpEntry>& table() {
           "panel", "path", "quantize", "runtime"}},
         {"attention_prefill",
          {"batch", "heads", "kv_heads", "q", "kv", "head_dim", "causal", "dtype"},
-         {"page", "kv_layout", "kv_write", "path", "tile", "stages", "flash"}},
+         {"page", "kv_layout", "kv_write", "scheduled", "path", "tile", "stages", "flash"}},
         {"attention_decode",
          {"batch", "heads", "kv_heads", "kv", "head_dim", "dtype"},
          {"page", "kv_layout", "kv_write", "kernel", "overlap", "scheduled", "tile", "stages", "split", "path"}},

@@ -27,6 +27,10 @@ void append_elementwise(trace::Trace& trace, const ElementwiseShape& shape, cons
                         const std::vector<int>& outputs, const std::string& name, const device::Device& device);
 void append_stream(trace::Trace& trace, const OpSpec& op, const device::Device& device);
 
+/// One CTA that stores zeros into a box of a tensor: a memset node, or a fill of a few elements.
+void append_clear(trace::Trace& trace, int tensor, const trace::Extents& box, const std::string& op,
+                  const std::string& name);
+
 /// Where the scale of a tensor that is narrowed to 8 bits comes from.
 enum class Quantize {
     static_scale,   ///< known beforehand: one kernel narrows
@@ -77,8 +81,11 @@ void append_kv_write(trace::Trace& trace, const AttentionShape& shape, const Att
 int decode_splits(const AttentionShape& shape, const device::Device& device);
 void append_attention_decode(trace::Trace& trace, const AttentionShape& shape, const AttentionTensors& tensors,
                              const ScheduleWish& wish, const std::string& name, const device::Device& device);
+/// `schedule_in_call`: with pages, the kernel that schedules sequences of any length runs in front; else it has run
+/// before, for all layers, and one behind sets the counter of tiles back.
 void append_attention_prefill(trace::Trace& trace, const AttentionShape& shape, const AttentionTensors& tensors,
-                              const ScheduleWish& wish, const std::string& name, const device::Device& device);
+                              const ScheduleWish& wish, bool schedule_in_call, const std::string& name,
+                              const device::Device& device);
 /// The version without FlashAttention: scores to memory, softmax over them, and a second product.
 void append_attention_unfused(trace::Trace& trace, const AttentionShape& shape, const std::string& name,
                               const device::Device& device);

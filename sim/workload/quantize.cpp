@@ -31,18 +31,6 @@ Step touch_scale(StepKind kind, int ring, int scale) {
     return move(kind, ring, scale, {0, 0}, {1, kScaleBytes}, LoadPath::plain);
 }
 
-/// A memset node: the maximum so far is zero.
-void append_clear(trace::Trace& trace, int scale, const std::string& name) {
-    trace::Kernel k = blocks_kernel(name, 1);
-    k.roles = {{"threads",
-                1,
-                1,
-                {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency),
-                 touch_scale(StepKind::store, -1, scale)}}};
-    k.compulsory_write_bytes = kScaleBytes;
-    trace.kernels.push_back(std::move(k));
-}
-
 /// The largest magnitude: 1024 CTAs of 1024 threads, an element a thread and turn, four turns in flight (the compiler's
 /// unrolling). At its end a CTA reads the maximum so far; the few exchanges that a larger one causes are left out.
 void append_largest(trace::Trace& trace, std::int64_t elements, int source, int scale, const std::string& name) {
@@ -113,12 +101,28 @@ void append_widen(trace::Trace& trace, int scale, const std::string& name) {
 
 }  // namespace
 
+void append_clear(trace::Trace& trace, int tensor, const trace::Extents& box, const std::string& op,
+                  const std::string& name) {
+    trace::Kernel k = blocks_kernel(name, 1);
+    k.op = op;
+    k.roles = {{"threads",
+                1,
+                1,
+                {simple(StepKind::trigger_dependents), simple(StepKind::wait_dependency),
+                 move(StepKind::store, -1, tensor, {}, box, LoadPath::plain)}}};
+    const trace::Tensor& cleared = trace.tensors[static_cast<std::size_t>(tensor)];
+    std::int64_t elements = 1;
+    for (int d = 0; d < cleared.rank; ++d) elements *= box[static_cast<std::size_t>(d)];
+    k.compulsory_write_bytes = static_cast<std::uint64_t>(elements * trace::bits_of(cleared.dtype) / 8);
+    trace.kernels.push_back(std::move(k));
+}
+
 void append_quantize(trace::Trace& trace, std::int64_t elements, int source, int target, Quantize how,
                      const std::string& name) {
     const int scale = trace.add_tensor(name + ".scale", trace::Dtype::int8, {1, kScaleBytes});
     const bool dynamic = how == Quantize::dynamic_scale;
     if (dynamic) {
-        append_clear(trace, scale, name + ".clear");
+        append_clear(trace, scale, {1, kScaleBytes}, "quantize", name + ".clear");
         append_largest(trace, elements, source, scale, name + ".amax");
     }
     append_narrow(trace, elements, source, target, scale, name);

@@ -44,6 +44,11 @@ int k_step(const GemmShape& s) {
     return 32 * 8 / std::max(8, trace::bits_of(s.dtype));
 }
 
+/// Tensor cores have no product of fp32 operands.
+bool on_lanes(const GemmShape& s) {
+    return s.dtype == trace::Dtype::fp32;
+}
+
 std::string text_of(const std::array<int, 3>& t) {
     return fmt::format("{}x{}x{}", t[0], t[1], t[2]);
 }
@@ -218,7 +223,7 @@ int skinny_split(const GemmShape& s, const std::array<int, 3>& tile, const devic
 GemmSchedule skinny(const GemmShape& s, const ScheduleWish& wish, const device::Device& d) {
     GemmSchedule g{};
     g.skinny = true;
-    g.fma = wish.tile && (*wish.tile)[1] % kSkinnyTileRows != 0;
+    g.fma = on_lanes(s) || (wish.tile && (*wish.tile)[1] % kSkinnyTileRows != 0);
     const int padded = static_cast<int>(g.fma ? s.m : ceil_div(s.m, 8) * 8);
     g.tile = {padded, kSkinnyTileRows, skinny_k(s, padded, kSkinnyTileRows)};
     if (wish.tile) g.tile = {padded, (*wish.tile)[1], (*wish.tile)[2]};
@@ -240,15 +245,17 @@ double large_cycles(const GemmShape& s, const GemmSchedule& g, const device::Dev
     constexpr double kShown = 1500;  // prologue and epilogue that a tile shows: a first load, a drain, a store
     const std::array<int, 3>& t = g.tile;
     const int rows = g.mma_rows(), columns = g.mma_columns();
-    const double rate = bytes_per(s.dtype) <= 1  ? d.tensor.flops_per_cycle_fp8
-                        : bytes_per(s.dtype) > 2 ? d.tensor.flops_per_cycle_tf32
-                                                 : d.tensor.flops_per_cycle_16bit;
+    const double rate = g.fma                     ? 2.0 * d.sm.fp32_ops_per_cycle / kFmaSlots
+                        : bytes_per(s.dtype) <= 1 ? d.tensor.flops_per_cycle_fp8
+                        : bytes_per(s.dtype) > 2  ? d.tensor.flops_per_cycle_tf32
+                                                  : d.tensor.flops_per_cycle_16bit;
     const double k_steps = static_cast<double>(t[2]) / k_step(s);
     const double instructions = rows / 64.0 * k_steps;
     const double tensor = instructions * 2 * 64 * columns * k_step(s) / rate;
     // Shared memory gives the operands and takes the next stage through the same port.
-    const double port =
-        (instructions * (64 + columns) * 32 + static_cast<double>(stage_bytes(s, t))) / d.sm.smem_bytes_per_cycle;
+    const double operands =
+        g.fma ? g.groups() * fma_operand_bytes(g.group_rows(), columns) * t[2] : instructions * (64 + columns) * 32;
+    const double port = (operands + static_cast<double>(stage_bytes(s, t))) / d.sm.smem_bytes_per_cycle;
     // Neighbours ask for the same tiles, whose requests are joined on the way to L2: the SM's own port is what counts.
     const double load = static_cast<double>(stage_bytes(s, t)) / d.floorplan.sm_tpc.bytes_per_cycle_back;
     const std::int64_t steps = ceil_div(ceil_div(s.k, t[2]), g.split);
@@ -290,6 +297,7 @@ std::vector<std::array<int, 3>> large_tiles(const GemmShape& s, const ScheduleWi
         const int columns = columns_for_waves(ceil_div(s.m, rows) * s.batch, s.n, 1, d);
         if (columns > 0) tiles.push_back({rows, columns, k});
     }
+    if (on_lanes(s)) return tiles;
     // Tokens on the columns, where their number is a little more than tiles of 64 rows hold.
     for (const int rows : {256, 192, 128, 64}) {
         for (int waves = 1; waves <= kMostSwappedWaves; ++waves) {
@@ -318,6 +326,7 @@ GemmSchedule large(const GemmShape& s, const ScheduleWish& wish, const device::D
         check_tile(s, tile, false);
         GemmSchedule g{};
         g.tile = tile;
+        g.fma = on_lanes(s);
         g.swapped = is_swapped(tile);
         g.stream_k = wish.stream_k.value_or(false);
         const bool pairs = ceil_div(s.m, tile[0]) % 2 == 0;
@@ -382,7 +391,9 @@ void check_smem(const std::string& what, std::int64_t bytes, const std::string& 
 
 GemmSchedule choose_gemm(const GemmShape& shape, const ScheduleWish& wish, const device::Device& device) {
     check_wish(wish);
-    const bool is_skinny = shape.m <= kSkinnyRows && !(wish.tile && (*wish.tile)[0] >= 64);
+    // On the lanes more than a few rows are arithmetic's.
+    const int skinny_rows = on_lanes(shape) ? kSplitRows : kSkinnyRows;
+    const bool is_skinny = shape.m <= skinny_rows && !(wish.tile && (*wish.tile)[0] >= 64);
     GemmSchedule g = is_skinny ? skinny(shape, wish, device) : large(shape, wish, device);
     g.path = wish.path.value_or(trace::LoadPath::tma);
     if (g.path != trace::LoadPath::tma) g.cluster = 1;  // only the TMA multicasts

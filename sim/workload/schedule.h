@@ -27,6 +27,16 @@ struct GemmShape {
     trace::Dtype out_dtype = trace::Dtype::bf16;
 };
 
+/// Issue slots of a multiply-add on the lanes: a thread's 8 x 8 outputs take 64 of them for 16 operands, which four
+/// loads of 16 bytes bring from shared memory.
+inline constexpr double kFmaSlots = 1 + 4.0 / 64;
+/// Bytes from shared memory for each k of a warpgroup's rows x columns: its warps have a quarter of the outputs each,
+/// two by two, and lanes that need the same operand get it at once.
+constexpr double fma_operand_bytes(double rows, double columns) {
+    constexpr double kWarps = 4, kFp32Bytes = 4;
+    return kWarps * (rows / 2 + columns / 2) * kFp32Bytes;
+}
+
 struct GemmSchedule {
     std::array<int, 3> tile;
     int stages;
@@ -36,7 +46,9 @@ struct GemmSchedule {
     bool persistent = true;
     bool stream_k = false;  ///< equal runs of steps of k for all CTAs, whatever the number of tiles
     bool skinny = false;    ///< decode: the weights stream through a ring of their own
-    bool fma = false;       ///< skinny: plain FMAs; else weights on the wgmma's M side (swap-AB)
+    bool fma = false;       ///< plain FMAs on the fp32 lanes: of fp32 products, which tensor cores do not take, and of
+                            ///< skinny ones by their tile; else a wgmma, in skinny products with the weights on its m
+                            ///< side (swap-AB)
     bool swapped = false;   ///< large: the same, tokens on the columns, of which a wgmma has any multiple of eight
     trace::LoadPath path = trace::LoadPath::tma;
     std::int64_t stage_bytes = 0;
@@ -58,6 +70,7 @@ struct GemmSchedule {
 ///    where fewer than three stages would fit beside the tokens. Up to 16 rows k is split until the tiles fill the
 ///    chip, beyond only where that pays. A wish for another number of weight rows gets plain FMAs, which need no
 ///    padding.
+///  - fp32 products run on the fp32 lanes, as cuBLAS's do where tf32 is not allowed.
 ///  - else the candidate tile, cluster of 1 or 2 along m, and split of k with the fewest cycles by wave arithmetic: a
 ///    step costs its tensor time or its bytes at the SM's port, whichever is longer. A large product comes out at
 ///    128x256x64, four stages, two consumer warpgroups and clusters of two that share the weights' tile by multicast:

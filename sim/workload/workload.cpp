@@ -69,8 +69,11 @@ void build_attention(trace::Trace& trace, const OpSpec& op, const ScheduleWish& 
     }
     AttentionTensors tensors = add_attention_tensors(trace, shape, "attention");
     if (op.flag("kv_write", false)) append_kv_write(trace, shape, tensors, "attention");
+    const bool in_call = op.word("scheduled", "ahead", {"ahead", "in_call"}) == "in_call";
     if (prefill) {
-        append_attention_prefill(trace, shape, tensors, wish, "attention", device);
+        if (op.has("scheduled") && shape.page == 0)
+            throw InputError("operation attention_prefill, scheduled", *op.find("scheduled"), "a page");
+        append_attention_prefill(trace, shape, tensors, wish, in_call, "attention", device);
     } else {
         const bool flash3 = op.word("kernel", "swapped", {"swapped", "flash3"}) == "flash3";
         const std::int64_t splits =
@@ -79,8 +82,7 @@ void build_attention(trace::Trace& trace, const OpSpec& op, const ScheduleWish& 
             trace.add_tensor("attention.partial", trace::Dtype::fp32,
                              {std::max<std::int64_t>(1, splits), shape.batch, shape.heads, shape.head_dim});
         if (flash3) {
-            const FlashDecode how{op.flag("overlap", true),
-                                  op.word("scheduled", "ahead", {"ahead", "in_call"}) == "in_call"};
+            const FlashDecode how{op.flag("overlap", true), in_call};
             append_flash_decode(trace, shape, how, tensors, wish, "attention", device);
         } else {
             for (const char* key : {"overlap", "scheduled"}) {

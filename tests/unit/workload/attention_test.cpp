@@ -268,6 +268,28 @@ TEST(FlashDecode, SchedulesInTheCallOrAheadOfIt) {
     EXPECT_THROW(build(shape + "swapped scheduled=in_call"), InputError);
 }
 
+// Sequences with pages are of any length, whose tiles a kernel counts out. What sets the counter back: the scheduling
+// kernel where each call has its own, else a fill behind the attention.
+TEST(AttentionPrefill, TilesOfSequencesOfAnyLengthAreCountedOut) {
+    const std::string shape =
+        "attention_prefill batch=3 heads=8 kv_heads=2 q=256 kv=256 head_dim=128 causal=1 dtype=bf16";
+    const auto names = [](const trace::Trace& t) {
+        std::vector<std::string> found;
+        for (const trace::Kernel& k : t.kernels) found.push_back(k.name);
+        return found;
+    };
+    using Names = std::vector<std::string>;
+    EXPECT_EQ(names(build(shape)), Names{"attention"});
+    const trace::Trace ahead = build(shape + " page=64");
+    EXPECT_EQ(names(ahead), (Names{"attention", "attention.reset"}));
+    const auto cleared =
+        test::touched(ahead, ahead.kernels[1], StepKind::store, test::tensor_named(ahead, "attention.lengths"));
+    EXPECT_EQ(std::count(cleared.begin(), cleared.end(), 1), 1);
+    EXPECT_EQ(cleared.front(), 1);
+    EXPECT_EQ(names(build(shape + " page=64 scheduled=in_call")), (Names{"attention.schedule", "attention"}));
+    EXPECT_THROW(build(shape + " scheduled=in_call"), InputError);
+}
+
 TEST(FlashDecode, SplitsByFlashAttention3sRuleAndAlwaysLaunchesTheCombine) {
     const auto kernels = [](const std::string& rest) {
         return build("attention_decode heads=32 kv_heads=8 head_dim=128 dtype=bf16 page=64 kernel=flash3 " + rest)

@@ -120,15 +120,19 @@ TEST_P(Gemm, ReadsEachOperandOncePerTileOfTheOther) {
 
 TEST_P(Gemm, MultipliesAsOftenAsItHasTilePairs) {
     const GemmShape& s = GetParam().shape;
-    double flops = 0;
+    double flops = 0, on_lanes = 0;
     test::walk(kernel(), [&](const trace::Role&, const trace::Step& step, const test::Vars&) {
         if (step.kind == StepKind::mma) flops += 2.0 * step.mma.m * step.mma.n * step.mma.k;
+        if (step.kind == StepKind::vector) on_lanes += 2.0 * step.vec.fp32_ops;
     });
     if (!schedule_.fma) {
         EXPECT_GE(flops, kernel().flops);
+    } else {
+        EXPECT_EQ(flops, 0);
+        EXPECT_GE(on_lanes, kernel().flops);
     }
     EXPECT_EQ(kernel().flops, 2.0 * static_cast<double>(s.m * s.n * s.k * s.batch));
-    EXPECT_TRUE(kernel().tensor_cores);
+    EXPECT_EQ(kernel().tensor_cores, s.dtype != trace::Dtype::fp32);
 }
 
 TEST_P(Gemm, KnowsItsCompulsoryBytes) {
@@ -166,7 +170,13 @@ std::vector<Product> products() {
             {{1216, 1000, 640}, streamed({64, 64, 64}, 2)},   // pairs of CTAs, an odd number of m tiles
             {{264, 512, 1536}, streamed({136, 128, 64}, 2)},  // tokens on the columns
             {{4, 2304, 3000}, streamed({4, 64, 512}, 1)},     // weights streamed
-            {{192, 256, 1024, 3}, streamed({128, 128, 64}, 1)}};
+            {{192, 256, 1024, 3}, streamed({128, 128, 64}, 1)},
+            // On the fp32 lanes.
+            {{300, 500, 200, 1, Dtype::fp32, Dtype::fp32, Dtype::fp32}, {}},
+            {{40, 512, 1024, 1, Dtype::fp32, Dtype::fp32, Dtype::fp32}, {}},
+            {{8, 256, 512, 1, Dtype::fp32, Dtype::fp32, Dtype::fp32}, {}},
+            {{512, 256, 256, 1, Dtype::fp32, Dtype::fp32, Dtype::fp32}, wish_of({128, 128, 32}, 2, 2)},
+            {{384, 512, 1100, 1, Dtype::fp32, Dtype::fp32, Dtype::fp32}, streamed({128, 128, 32}, 1)}};
 }
 
 INSTANTIATE_TEST_SUITE_P(Products, Gemm, ::testing::ValuesIn(products()));
