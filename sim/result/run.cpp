@@ -25,9 +25,9 @@ double memory_roofline_us(const RunDescription& run, double moved, double compul
     return ratio(compulsory > 0 ? std::min(moved, compulsory) : moved, run.hbm_peak_gbps) * 1e-3;
 }
 
-/// What binds an op: the busiest resource, if it is busy for at least kBinds of the time. Memory is busy while it has
-/// work, whether it transfers or waits for a bank. Where nothing is: "launch" when the gap before the op is longer than
-/// the op, else "latency".
+/// What binds an op: the busiest resource, if it is busy for at least kBinds of the time. Waits for banks count where
+/// nothing else is as busy: a memory that has little to do has time to wait. Where nothing is: "launch" when the gap
+/// before the op is longer than the op, else "latency".
 std::string bound_of(const RunDescription& run, const Counters& used, const OpResult& op) {
     const double sm_ps = op.time_us * kPsPerUs * run.sms;
     const double sm_cycles = op.time_us * run.sm_clock_mhz * run.sms;
@@ -37,8 +37,9 @@ std::string bound_of(const RunDescription& run, const Counters& used, const OpRe
         const char* name;
         double fraction;
     };
+    const double transferring = used.hbm.data_ps + used.hbm.refresh_ps + used.hbm.turnaround_ps;
     const Use uses[] = {
-        {"hbm", ratio(used.hbm.data_ps + used.hbm.refresh_ps + used.hbm.bank_ps + used.hbm.turnaround_ps, channel_ps)},
+        {"hbm", ratio(transferring, channel_ps)},
         {"l2", ratio(gbps(used.l2_read_bytes), run.l2_peak_gbps)},
         {"link", ratio(gbps(used.link_bytes), run.link_peak_gbps)},
         {"crossbar", ratio(gbps(used.sm_read_bytes - used.multicast_bytes), run.crossbar_peak_gbps)},
@@ -49,6 +50,7 @@ std::string bound_of(const RunDescription& run, const Counters& used, const OpRe
     const Use* most = std::max_element(std::begin(uses), std::end(uses),
                                        [](const Use& a, const Use& b) { return a.fraction < b.fraction; });
     if (most->fraction >= kBinds) return most->name;
+    if (ratio(transferring + used.hbm.bank_ps, channel_ps) >= kBinds) return "hbm";
     return op.gap_us > op.time_us ? "launch" : "latency";
 }
 

@@ -95,7 +95,7 @@ enum class StepKind : std::uint8_t {
     sync_cta,     ///< barrier among all roles of the CTA
     sync_cluster,
     wait_dependency,     ///< griddepcontrol.wait: until the previous kernel has completed and its writes are visible
-    trigger_dependents,  ///< griddepcontrol.launch_dependents: the next kernel's CTAs may be dispatched
+    trigger_dependents,  ///< griddepcontrol.launch_dependents: the next kernel may begin when all CTAs said so or left
     chase,               ///< dependent accesses, see ChaseShape
     signal,              ///< set flag `origin[0]` of the kernel, in L2: red.release.gpu after the role's stores
     wait_signal,         ///< poll that flag with ld.acquire.gpu until it is set; one role waits for a flag

@@ -145,7 +145,7 @@ void append_flash_decode(trace::Trace& trace, const AttentionShape& s, const Fla
     FlashScratch scratch = add_flash_scratch(trace, s, p.tile.keys, name);
     // Logarithms of the sums of exponentials: the heads of a split side by side only where there is one sequence.
     if (p.splits > 1) scratch.lse = trace.add_tensor(name + ".lse", trace::Dtype::fp32, {p.splits, s.heads, s.batch});
-    if (how.schedule_in_call) append_flash_schedule(trace, s, scratch, name);
+    if (how.schedule_in_call) append_flash_schedule(trace, s, scratch, "attention_decode", name);
     trace::Kernel k;
     k.name = name;
     k.op = "attention_decode";

@@ -193,9 +193,12 @@ AttentionTensors add_attention_tensors(trace::Trace& trace, const AttentionShape
 void append_attention_prefill(trace::Trace& trace, const AttentionShape& s, const AttentionTensors& tensors,
                               const ScheduleWish& wish, bool schedule_in_call, const std::string& name,
                               const device::Device& device) {
+    if (trace::bits_of(s.dtype) > 16)
+        throw InputError("attention_prefill, dtype", trace::name_of(s.dtype),
+                         "fp16, bf16 or 8 bits, which FlashAttention-3 has kernels for; or flash=0");
     const FlashPlan p = plan_flash(s, wish, device);
     const FlashScratch scratch = s.page > 0 ? add_flash_scratch(trace, s, p.tile.keys, name) : FlashScratch{};
-    if (schedule_in_call) append_flash_schedule(trace, s, scratch, name);
+    if (schedule_in_call) append_flash_schedule(trace, s, scratch, "attention_prefill", name);
     trace::Kernel k;
     k.name = name;
     k.op = "attention_prefill";

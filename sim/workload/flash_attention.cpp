@@ -78,12 +78,12 @@ FlashScratch add_flash_scratch(trace::Trace& trace, const AttentionShape& s, std
 }
 
 void append_flash_schedule(trace::Trace& trace, const AttentionShape& s, const FlashScratch& scratch,
-                           const std::string& name) {
+                           const std::string& op, const std::string& name) {
     constexpr int kScheduleWarps = 8;
     // hopper/flash_prepare_scheduler.cu: one CTA, a lane for a sequence. It sums their tiles and tells each its splits.
     trace::Kernel k;
     k.name = name + ".schedule";
-    k.op = "attention_decode";
+    k.op = op;
     k.work.names = {"", "", "", ""};
     k.work.extent = {1, 1, 1, 1};
     k.ctas = 1;

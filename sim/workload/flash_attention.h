@@ -59,8 +59,9 @@ struct FlashScratch {
 FlashScratch add_flash_scratch(trace::Trace& trace, const AttentionShape& s, std::int64_t keys,
                                const std::string& name);
 
-/// The kernel before sequences of any length: from their lengths, how each is split.
+/// The kernel in front of attention over sequences of unequal lengths: works out how each is split. `op`: whose part
+/// it is.
 void append_flash_schedule(trace::Trace& trace, const AttentionShape& s, const FlashScratch& scratch,
-                           const std::string& name);
+                           const std::string& op, const std::string& name);
 
 }  // namespace memwall::workload

@@ -66,7 +66,7 @@ trace::Kernel describe(const GemmShape& s, const GemmSchedule& g, const std::str
     k.smem_bytes = g.smem_bytes();
     k.flops = 2.0 * static_cast<double>(s.m * s.n) * static_cast<double>(s.k * s.batch);
     k.math_dtype = s.dtype;
-    k.tensor_cores = s.dtype != trace::Dtype::fp32;
+    k.tensor_cores = !g.fma;
     const auto bytes = [&](std::int64_t elements, trace::Dtype dtype) {
         return static_cast<std::uint64_t>(elements * s.batch * trace::bits_of(dtype) / 8);
     };
@@ -175,8 +175,8 @@ void append_large(trace::Trace& trace, const GemmShape& s, const GemmTensors& t,
     std::vector<Step> steps;
     if (g.fma) {
         const double depth = g.tile[2], outputs = static_cast<double>(rows) * g.mma_columns();
-        work.push_back(
-            vector({outputs * depth * kFmaSlots, 0, fma_operand_bytes(rows, g.mma_columns()) * depth, kFmaLatency}));
+        work.push_back(vector({outputs * depth * fma_slots(g.accumulators()), 0,
+                               fma_operand_bytes(rows, g.mma_columns()) * depth, kFmaLatency}));
         steps.push_back(span.loop_over());
         steps.insert(steps.end(), work.begin(), work.end());
         append(steps, {release(0), end_loop()});

@@ -11,7 +11,6 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "workload/flash_attention.h"
 #include "workload/online_softmax.h"
 #include "workload/schedule.h"
 #include "workload/steps.h"
@@ -30,9 +29,8 @@ constexpr int kPairs = trace::kVarSteps, kSlot = trace::kVarPeers;
 constexpr std::int64_t kBlock = 64;       // tokens, and queries, of a block
 constexpr std::int64_t kRunOverhead = 5;  // blocks that beginning and ending a run costs, by FlashMLA's scheduler
 constexpr std::int64_t kBoxColumns = 64;  // of a bulk load: 128 bytes, the swizzle's span
-constexpr std::int64_t kTableBytes = 32;  // of the scheduler's table for a CTA; also a sector
+constexpr std::int64_t kTableBytes = 32;  // of an entry of the scheduler's table; also a sector
 constexpr int kRegisters = 255;           // of a thread: 256 threads share the register file
-constexpr int kMostColumns = 256;         // of a wgmma
 constexpr double kRescaleOps = 1;         // a multiplication for each output
 
 // Rings: queries; the keys of the even and the odd block of a pair, in two parts each (the left half of the values,
@@ -84,14 +82,14 @@ void hear(std::vector<Step>& steps, int ring) {
 /// Keys of the block `block`, columns [from, from + count), by a bulk load for every 64.
 void fetch(std::vector<Step>& steps, const Plan& p, int ring, const Affine& block, std::int64_t from,
            std::int64_t count, int depth) {
-    const std::int64_t columns = std::min(kBoxColumns, count);
-    append(steps, {acquire(ring), loop(count / columns),
-                   move(StepKind::load, ring, p.t.kv, {item(kBatch), block * kBlock, turn(depth, columns) + from},
-                        {1, kBlock, columns}, LoadPath::tma),
+    append(steps, {acquire(ring), loop(count / kBoxColumns),
+                   move(StepKind::load, ring, p.t.kv, {item(kBatch), block * kBlock, turn(depth, kBoxColumns) + from},
+                        {1, kBlock, kBoxColumns}, LoadPath::tma),
                    end_loop(), commit(ring)});
 }
 
-/// What a warpgroup's thread knows before its first load: the CTA's entry of the table, and a page.
+/// What a warpgroup's thread must know before a piece's first load: an entry of the table (one for each CTA here, whose
+/// numbers are the loop's variables already; FlashMLA has one for the CTAs that share keys), and a page.
 void find(std::vector<Step>& steps, const Plan& p, int ring) {
     look_up(steps, move(StepKind::load, ring, p.t.table, {trace::Affine::var(trace::kVarCta), 0}, {1, kTableBytes / 4},
                         LoadPath::plain));
@@ -222,7 +220,7 @@ trace::Role warpgroup_one(const Plan& p) {
     steps.push_back(vector({p.outputs() * kRescaleOps, 0, 0, 0}));
     tell(steps, kToZero);
     hear(steps, kToOne);
-    append(steps, {p.pv_other, wait_mma(0), end_loop(), simple(StepKind::trigger_dependents)});
+    append(steps, {p.pv_other, wait_mma(0), end_loop()});
     finish(steps, p, false);
     return {"warpgroup1", 1, 4, std::move(steps), 1};
 }

@@ -13,7 +13,8 @@ namespace memwall::workload {
 
 namespace {
 
-constexpr int kSkinnyRows = 64;      // m up to which the weights stream
+constexpr int kSkinnyRows = 64;  // m up to which the weights stream
+constexpr int kLaneRows = 16;    // the same of fp32 products: beyond, a weight read once no longer pays for its FMAs
 constexpr int kSkinnyTileRows = 64;  // of the weights: the m of a wgmma
 // Up to here cuBLAS splits k until its tiles fill the chip: "nvjet_tst_64x8_64x16_2x1_v_bz_splitK" with a grid of 2 x
 // 64 for 6 x 4096 x 10944 (a published trace), and a fold. Its times drop by a fold's from 16 rows to 17 where n is
@@ -74,8 +75,9 @@ bool is_swapped(const std::array<int, 3>& t) {
 void check_tile(const GemmShape& s, const std::array<int, 3>& t, bool skinny) {
     const std::string where = "tile " + text_of(t);
     if (t[2] < 1 || t[2] % k_step(s) != 0) {
-        throw InputError(where, fmt::format("k of {}", t[2]),
-                         fmt::format("a multiple of {}, the k of one {} wgmma", k_step(s), trace::name_of(s.dtype)));
+        throw InputError(
+            where, fmt::format("k of {}", t[2]),
+            fmt::format("a multiple of {}: 32 bytes of {}, the k of a wgmma", k_step(s), trace::name_of(s.dtype)));
     }
     if (skinny) {
         if (t[1] < 8 || t[1] % 8 != 0 || t[1] > 512) {
@@ -87,11 +89,11 @@ void check_tile(const GemmShape& s, const std::array<int, 3>& t, bool skinny) {
     const int rows = t[swapped ? 1 : 0], columns = t[swapped ? 0 : 1];
     if (rows < 64 || rows % 64 != 0 || rows > 256) {
         throw InputError(where, fmt::format("{} of {}", swapped ? "n" : "m", rows),
-                         "64, 128, 192 or 256 of m or of n: a wgmma has 64 rows");
+                         "64, 128, 192 or 256 of m or of n: a warpgroup has 64 rows");
     }
     if (columns < 8 || columns % 8 != 0 || columns > 256) {
         throw InputError(where, fmt::format("{} of {}", swapped ? "m" : "n", columns),
-                         "a multiple of 8 up to 256: the columns of a wgmma");
+                         "a multiple of 8 up to 256: the columns that a warpgroup holds");
     }
 }
 
@@ -245,7 +247,7 @@ double large_cycles(const GemmShape& s, const GemmSchedule& g, const device::Dev
     constexpr double kShown = 1500;  // prologue and epilogue that a tile shows: a first load, a drain, a store
     const std::array<int, 3>& t = g.tile;
     const int rows = g.mma_rows(), columns = g.mma_columns();
-    const double rate = g.fma                     ? 2.0 * d.sm.fp32_ops_per_cycle / kFmaSlots
+    const double rate = g.fma                     ? 2.0 * d.sm.fp32_ops_per_cycle / fma_slots(g.accumulators())
                         : bytes_per(s.dtype) <= 1 ? d.tensor.flops_per_cycle_fp8
                         : bytes_per(s.dtype) > 2  ? d.tensor.flops_per_cycle_tf32
                                                   : d.tensor.flops_per_cycle_16bit;
@@ -270,11 +272,13 @@ double large_cycles(const GemmShape& s, const GemmSchedule& g, const device::Dev
 
 /// Columns of the narrowest tile with which all tiles of a product run in so many waves, or 0 where none is narrow
 /// enough: `down` tiles lie one way, and the other way is `extent` long. cuBLAS has kernels for every eight columns
-/// (its nvjet kernels say so in their names).
-int columns_for_waves(std::int64_t down, std::int64_t extent, int waves, const device::Device& d) {
+/// (its nvjet kernels say so in their names); those for the lanes are names of multiples of 32 ("sgemm_32x32",
+/// "128x64").
+int columns_for_waves(const GemmShape& s, std::int64_t down, std::int64_t extent, int waves, const device::Device& d) {
     const std::int64_t across = d.sms() * waves / down;
     if (across == 0) return 0;
-    const std::int64_t columns = ceil_div(ceil_div(extent, across), 8) * 8;
+    const int granule = on_lanes(s) ? 32 : 8;
+    const std::int64_t columns = ceil_div(ceil_div(extent, across), granule) * granule;
     return columns >= 16 && columns <= 256 ? static_cast<int>(columns) : 0;
 }
 
@@ -294,14 +298,13 @@ std::vector<std::array<int, 3>> large_tiles(const GemmShape& s, const ScheduleWi
         tiles.push_back({m, n, k});
     }
     for (const int rows : {128, 64}) {
-        const int columns = columns_for_waves(ceil_div(s.m, rows) * s.batch, s.n, 1, d);
+        const int columns = columns_for_waves(s, ceil_div(s.m, rows) * s.batch, s.n, 1, d);
         if (columns > 0) tiles.push_back({rows, columns, k});
     }
-    if (on_lanes(s)) return tiles;
     // Tokens on the columns, where their number is a little more than tiles of 64 rows hold.
     for (const int rows : {256, 192, 128, 64}) {
         for (int waves = 1; waves <= kMostSwappedWaves; ++waves) {
-            const int columns = columns_for_waves(ceil_div(s.n, rows) * s.batch, s.m, waves, d);
+            const int columns = columns_for_waves(s, ceil_div(s.n, rows) * s.batch, s.m, waves, d);
             if (columns % 64 != 0 && rows * columns <= kMostOutputs) tiles.push_back({columns, rows, k});
         }
     }
@@ -391,9 +394,8 @@ void check_smem(const std::string& what, std::int64_t bytes, const std::string& 
 
 GemmSchedule choose_gemm(const GemmShape& shape, const ScheduleWish& wish, const device::Device& device) {
     check_wish(wish);
-    // On the lanes more than a few rows are arithmetic's.
-    const int skinny_rows = on_lanes(shape) ? kSplitRows : kSkinnyRows;
-    const bool is_skinny = shape.m <= skinny_rows && !(wish.tile && (*wish.tile)[0] >= 64);
+    const bool lanes_bind = on_lanes(shape) && shape.m > kLaneRows && (!wish.tile || is_swapped(*wish.tile));
+    const bool is_skinny = shape.m <= kSkinnyRows && !lanes_bind && !(wish.tile && (*wish.tile)[0] >= 64);
     GemmSchedule g = is_skinny ? skinny(shape, wish, device) : large(shape, wish, device);
     g.path = wish.path.value_or(trace::LoadPath::tma);
     if (g.path != trace::LoadPath::tma) g.cluster = 1;  // only the TMA multicasts

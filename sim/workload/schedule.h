@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 #include <optional>
 #include <string>
 
@@ -27,9 +28,11 @@ struct GemmShape {
     trace::Dtype out_dtype = trace::Dtype::bf16;
 };
 
-/// Issue slots of a multiply-add on the lanes: a thread's 8 x 8 outputs take 64 of them for 16 operands, which four
-/// loads of 16 bytes bring from shared memory.
-inline constexpr double kFmaSlots = 1 + 4.0 / 64;
+/// Issue slots of a multiply-add on the lanes. A thread's outputs are a square, for each k of which loads of 16 bytes
+/// bring two sides from shared memory: 8 x 8 need four loads for 64 multiply-adds.
+inline double fma_slots(double outputs) {
+    return 1 + 2 * std::sqrt(outputs) / 4 / outputs;
+}
 /// Bytes from shared memory for each k of a warpgroup's rows x columns: its warps have a quarter of the outputs each,
 /// two by two, and lanes that need the same operand get it at once.
 constexpr double fma_operand_bytes(double rows, double columns) {
@@ -69,8 +72,8 @@ struct GemmSchedule {
 ///    have it), 64 rows to a tile; a stage takes 2 KiB of a row, a granule of the L2's address interleave, or less
 ///    where fewer than three stages would fit beside the tokens. Up to 16 rows k is split until the tiles fill the
 ///    chip, beyond only where that pays. A wish for another number of weight rows gets plain FMAs, which need no
-///    padding.
-///  - fp32 products run on the fp32 lanes, as cuBLAS's do where tf32 is not allowed.
+///    padding. fp32 products are skinny up to 16 rows.
+///  - fp32 products run on the fp32 lanes, as cuBLAS's do where tf32 is not allowed, in tiles of whole 32 tokens.
 ///  - else the candidate tile, cluster of 1 or 2 along m, and split of k with the fewest cycles by wave arithmetic: a
 ///    step costs its tensor time or its bytes at the SM's port, whichever is longer. A large product comes out at
 ///    128x256x64, four stages, two consumer warpgroups and clusters of two that share the weights' tile by multicast:

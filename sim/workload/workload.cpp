@@ -62,8 +62,9 @@ void build_attention(trace::Trace& trace, const OpSpec& op, const ScheduleWish& 
     const bool prefill = op.op() == "attention_prefill";
     const AttentionShape shape = attention_shape(op, prefill);
     if (prefill && !op.flag("flash", true)) {
-        if (op.has("kv_write"))
-            throw InputError("operation " + op.op() + ", kv_write", *op.find("kv_write"), "flash=1");
+        for (const char* key : {"kv_write", "scheduled"}) {
+            if (op.has(key)) throw InputError("operation " + op.op() + ", " + key, *op.find(key), "flash=1");
+        }
         append_attention_unfused(trace, shape, "attention", device);
         return;
     }
@@ -93,6 +94,8 @@ void build_attention(trace::Trace& trace, const OpSpec& op, const ScheduleWish& 
     }
 }
 
+constexpr std::int64_t kMostSequences = 1 << 20;
+
 void build_mla(trace::Trace& trace, const OpSpec& op, const ScheduleWish& wish, const device::Device& device) {
     const MlaShape s{op.number("batch"),    op.number("heads"), op.number("kv"), op.number("rank"),
                      op.number("rope_dim"), op.number("q"),     op.dtype(),      op.number("page", 0)};
@@ -105,7 +108,9 @@ void build_mla(trace::Trace& trace, const OpSpec& op, const ScheduleWish& wish, 
     require(trace::bits_of(s.dtype) == 16, "dtype", "bf16, fp16 (FlashMLA's dense kernel)");
     require(s.page % 64 == 0, "page", "a multiple of 64");
     require(s.kv >= s.q, "kv", "at least q");
-    if (wish.tile || wish.stages || wish.split || wish.path)
+    require(s.batch <= kMostSequences, "batch", "at most a million: the schedule lists each sequence");
+    if (wish.tile || wish.stages || wish.split || wish.path || wish.cluster || wish.panel || wish.persistent ||
+        wish.stream_k)
         throw InputError("operation mla_decode", "a schedule", "none: tile, stages and split are FlashMLA's");
     append_mla_decode(trace, s, "mla", device);
 }

@@ -176,8 +176,7 @@ void LaunchUnit::place_all(std::int64_t now_ps, int hint_sm) {
             // The next kernel's CTAs may follow at once when it was launched dependent and this one let it.
             const std::size_t next = dispatching_ + 1;
             if (next >= running_.size()) return;
-            const bool let =
-                overlaps() && bench_.programs[dispatching_].triggers && run.triggered + run.exited >= kernel.ctas;
+            const bool let = overlaps() && run.triggered >= kernel.ctas;
             if (!running_[next].ready && !let) return;
             running_[next].ready = true;
             dispatching_ = next;

@@ -26,7 +26,7 @@ public:
         ready,          ///< payload: kernel: it may be dispatched
         cta_exited,     ///< payload: sm << 8 | slot; arg: kernel << 1 | drained
         cta_drained,    ///< payload: sm << 8 | slot; arg: kernel
-        cta_triggered,  ///< arg: kernel
+        cta_triggered,  ///< arg: kernel; once for each CTA, at its exit at the latest, of kernels that trigger
         first_data,     ///< payload: kernel
         take,           ///< payload: sm << 8 | slot; arg: kernel: its CTA takes the next work item
         signal,         ///< payload: flag; arg: kernel

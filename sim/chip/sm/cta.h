@@ -86,7 +86,8 @@ struct RoleState {
 struct Cta {
     static constexpr std::int64_t kNoItem = -1;
     bool live = false;
-    bool exited = false;  ///< roles done; stores may still be on their way
+    bool exited = false;     ///< roles done; stores may still be on their way
+    bool triggered = false;  ///< let the next kernel begin, as far as it is concerned
     std::uint32_t kernel = 0;
     std::int64_t index = 0;  ///< in the grid
     std::uint32_t cluster = kNone;

@@ -192,8 +192,7 @@ Sm::Outcome Sm::step(Cta& cta, int slot, int role_index, RoleState& role, const 
         case StepKind::wait_dependency:
             return cta.kernel <= dependency_ ? Outcome::next : block(role, Wait::dependency, now);
         case StepKind::trigger_dependents:
-            send(*launch_, now + launch_->exit_latency_ps(), LaunchUnit::cta_triggered,
-                 static_cast<std::uint32_t>(index_), cta.kernel);
+            trigger_dependents(cta, now);
             return Outcome::next;
         case StepKind::chase:
             return chase(cta, slot, role_index, role, step, now);

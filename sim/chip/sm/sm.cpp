@@ -146,6 +146,7 @@ void Sm::start(int slot, std::int64_t now_ps) {
     const trace::Kernel& kernel = *p.kernel;
     cta.live = true;
     cta.exited = false;
+    cta.triggered = false;
     cta.kernel = order.kernel;
     cta.index = order.cta;
     cta.cluster = order.cluster;
@@ -190,10 +191,18 @@ void Sm::finish_role(Cta& cta, int slot, std::int64_t now_ps) {
     if (--cta.roles_left == 0) exit_cta(cta, slot, now_ps);
 }
 
+void Sm::trigger_dependents(Cta& cta, std::int64_t now_ps) {
+    if (cta.triggered) return;
+    cta.triggered = true;
+    send(*launch_, now_ps + launch_->exit_latency_ps(), LaunchUnit::cta_triggered, static_cast<std::uint32_t>(index_),
+         cta.kernel);
+}
+
 void Sm::exit_cta(Cta& cta, int slot, std::int64_t now_ps) {
     cta.exited = true;
     // The slot is free for the next CTA while stores are still on their way; the kernel ends when they have arrived.
     const bool drained = cta.stores_in_flight == 0;
+    if (bench_.programs[cta.kernel].triggers) trigger_dependents(cta, now_ps);
     const std::int64_t due = now_ps + launch_->exit_latency_ps();
     send(*launch_, due, LaunchUnit::cta_exited,
          static_cast<std::uint32_t>(index_) << 8 | static_cast<std::uint32_t>(slot),

@@ -99,6 +99,8 @@ private:
     Outcome block(RoleState& role, Wait why, std::int64_t now_ps);
     void wake(Cta& cta, int slot, int role, std::int64_t at_ps);
     void finish_role(Cta& cta, int slot, std::int64_t now_ps);
+    /// Says once for a CTA that the next kernel may begin.
+    void trigger_dependents(Cta& cta, std::int64_t now_ps);
     void exit_cta(Cta& cta, int slot, std::int64_t now_ps);
 
     Outcome acquire(const Cta& cta, RoleState& role, RingState& ring, int ring_index, std::int64_t& now_ps);

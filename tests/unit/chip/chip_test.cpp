@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "support/kernels.h"
+#include "workload/steps.h"
 
 namespace memwall {
 namespace {
@@ -78,6 +79,34 @@ TEST(Chip, MissesTakeWhatIsPublished) {
 TEST(Chip, L1HitsTakeItsLatency) {
     const auto seen = chip::simulate(load("h100-pcie"), chase(128 << 10, 128, 2048, 1024, trace::LoadPath::plain_l1));
     EXPECT_NEAR(seen.chase.mean_cycles, 32, 1);
+}
+
+// Programmatic dependent launch: the next kernel's CTAs come when every CTA has let them, however often another has.
+TEST(Chip, DependentsBeginWhenTheLastCtaHasLetThem) {
+    constexpr double kCycles = 100000;
+    const auto device = load("h100-sxm5");
+    trace::Trace t;
+    t.runtime = trace::Runtime::pdl;
+    trace::Kernel k;
+    k.name = "first";
+    k.work.names = {"", "turn", "late", ""};
+    k.work.extent = {1, 2, 2, 1};  // CTA 0 has the two items that are not late, CTA 1 the others
+    k.work.persistent = true;
+    k.ctas = 2;
+    k.roles = {{"work",
+                1,
+                4,
+                {workload::loop(1, workload::item(2)), workload::vector({0, 0, 0, kCycles}), workload::end_loop(),
+                 workload::simple(trace::StepKind::trigger_dependents)}}};
+    t.kernels.push_back(k);
+    k.name = "second";
+    k.work.extent = {1, 1, 1, 1};
+    k.ctas = 1;
+    t.kernels.push_back(k);
+    const auto seen = chip::simulate(device, t);
+    const double after_us = (seen.kernels[1].first_cta - seen.kernels[0].first_cta).us();
+    EXPECT_GT(after_us, kCycles / device.clocks.sm_mhz);
+    EXPECT_LT(after_us, 1.5 * kCycles / device.clocks.sm_mhz);  // and before the late one's second item is done
 }
 
 // Little: one SM with one tile in flight moves a tile per load latency; with more stages it moves more, until its port

@@ -286,8 +286,17 @@ TEST(AttentionPrefill, TilesOfSequencesOfAnyLengthAreCountedOut) {
         test::touched(ahead, ahead.kernels[1], StepKind::store, test::tensor_named(ahead, "attention.lengths"));
     EXPECT_EQ(std::count(cleared.begin(), cleared.end(), 1), 1);
     EXPECT_EQ(cleared.front(), 1);
-    EXPECT_EQ(names(build(shape + " page=64 scheduled=in_call")), (Names{"attention.schedule", "attention"}));
+    const trace::Trace in_call = build(shape + " page=64 scheduled=in_call");
+    EXPECT_EQ(names(in_call), (Names{"attention.schedule", "attention"}));
+    EXPECT_EQ(in_call.kernels[0].op, "attention_prefill");
     EXPECT_THROW(build(shape + " scheduled=in_call"), InputError);
+    EXPECT_THROW(build(shape + " page=64 scheduled=in_call flash=0"), InputError);
+}
+
+TEST(AttentionPrefill, FlashAttentionHasNoKernelForFp32) {
+    const std::string shape = "attention_prefill batch=1 heads=2 kv_heads=2 q=64 kv=64 head_dim=16 causal=0 dtype=fp32";
+    EXPECT_THROW(build(shape), InputError);
+    EXPECT_NO_THROW(build(shape + " flash=0"));
 }
 
 TEST(FlashDecode, SplitsByFlashAttention3sRuleAndAlwaysLaunchesTheCombine) {
