@@ -67,7 +67,7 @@ TEST_F(Files, ReadsWhatStandsThere) {
     EXPECT_EQ(e.wish.tile, (std::array{128, 256, 64}));
     EXPECT_EQ(e.wish.stages, 4);
     EXPECT_EQ(e.wish.persistent, true);
-    EXPECT_EQ(e.added_us, 0.65);
+    EXPECT_EQ(e.added_us, pcie().launch.graph_gap_us);
     EXPECT_TRUE(e.warm);
 }
 
