@@ -172,30 +172,25 @@ void append_large(trace::Trace& trace, const GemmShape& s, const GemmTensors& t,
 
     std::vector<Step> work = {wait_full(0)};
     if (const double widen = widening(s, g); widen > 0) work.push_back(vector({widen / g.groups(), 0, 0, 0}));
+    const double outputs = static_cast<double>(rows) * g.mma_columns(), depth = g.tile[2];
+    work.push_back(g.fma ? vector({outputs * depth * fma_slots(g.accumulators()), 0,
+                                   fma_operand_bytes(rows, g.mma_columns()) * depth, kFmaLatency})
+                         : mma({rows, g.mma_columns(), g.tile[2], s.dtype, false}));
     std::vector<Step> steps;
-    if (g.fma) {
-        const double depth = g.tile[2], outputs = static_cast<double>(rows) * g.mma_columns();
-        work.push_back(vector({outputs * depth * fma_slots(g.accumulators()), 0,
-                               fma_operand_bytes(rows, g.mma_columns()) * depth, kFmaLatency}));
+    if (g.fma || g.stages == 1) {
+        // FMAs are done when their step is, and with a single stage there is none to work on while another is released.
+        if (!g.fma) work.push_back(wait_mma(0));
         steps.push_back(span.loop_over());
         steps.insert(steps.end(), work.begin(), work.end());
         append(steps, {release(0), end_loop()});
-    } else if (g.stages == 1) {
-        work.push_back(mma({rows, g.mma_columns(), g.tile[2], s.dtype, false}));
-        // With a single stage there is none to work on while another is released.
-        steps.push_back(span.loop_over());
-        steps.insert(steps.end(), work.begin(), work.end());
-        for (const Step& step : {wait_mma(0), release(0), end_loop()}) steps.push_back(step);
     } else {
-        work.push_back(mma({rows, g.mma_columns(), g.tile[2], s.dtype, false}));
         // The first step has nothing before it to release; then each releases the stage before its own, while its own
         // runs.
         steps = work;
         steps.push_back(span.loop_over(1));
         steps.insert(steps.end(), work.begin(), work.end());
-        for (const Step& step : {wait_mma(1), release(0), end_loop(), wait_mma(0), release(0)}) steps.push_back(step);
+        append(steps, {wait_mma(1), release(0), end_loop(), wait_mma(0), release(0)});
     }
-    const double outputs = static_cast<double>(rows) * g.mma_columns();
     const Step epilogue = vector({outputs, 0, outputs * trace::bits_of(s.out_dtype) / 8, 64});
     k.roles = {producer};
     // Under Stream-K each consumer has a ring of its own, for the sums of others.

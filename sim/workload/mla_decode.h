@@ -34,6 +34,18 @@ struct MlaRun {
 /// sequences one after another, where each run costs five blocks beside its own.
 std::vector<std::vector<MlaRun>> mla_schedule(std::int64_t batch, std::int64_t blocks, std::int64_t parts);
 
+/// What the decode kernel leaves for the one that combines.
+struct MlaResults {
+    int o;        ///< [batch][row][rank]
+    int partial;  ///< [slot][row][rank], fp32
+    int lse;      ///< [slot][row]
+    int table;    ///< the scheduler's, from which the number of parts is read
+};
+
+/// The kernel that adds up the parts of divided sequences.
+void append_mla_combine(trace::Trace& trace, const MlaShape& shape, const std::vector<std::vector<MlaRun>>& schedule,
+                        const MlaResults& results, const std::string& name);
+
 /// FlashMLA's dense decode for Hopper, and the kernel that combines the parts of a sequence. Adds its tensors.
 void append_mla_decode(trace::Trace& trace, const MlaShape& shape, const std::string& name,
                        const device::Device& device);

@@ -74,7 +74,8 @@ TEST(MlaDecode, EveryRowBlockLoadsEachKeyOnce) {
     for (const auto& [op, row_blocks] : std::map<std::string, int>{{mla(3, 16, 320), 1},    // one block over a pair
                                                                    {mla(2, 128, 1000), 2},  // clipped at its end
                                                                    {mla(1, 64, 64), 1},     // a block alone
-                                                                   {mla(2, 64, 4160, "q=2"), 2}}) {
+                                                                   {mla(2, 64, 4160, "q=2"), 2},
+                                                                   {mla(2, 16, 1000, "q=1 page=128"), 1}}) {
         SCOPED_TRACE(op);
         const auto trace = build(op);
         const auto& kernel = trace.kernels[0];
@@ -84,7 +85,8 @@ TEST(MlaDecode, EveryRowBlockLoadsEachKeyOnce) {
 }
 
 TEST(MlaDecode, EachOutputIsStoredOnceByOneOfTheTwoKernels) {
-    for (const std::string& op : {mla(3, 16, 320), mla(1, 128, 8192), mla(5, 32, 5000), mla(150, 16, 256)}) {
+    const std::string narrow = "mla_decode batch=5 heads=24 kv=3000 rank=256 rope_dim=128 q=3 dtype=fp16";
+    for (const std::string& op : {mla(3, 16, 320), mla(1, 128, 8192), mla(5, 32, 5000), mla(150, 16, 256), narrow}) {
         SCOPED_TRACE(op);
         const auto trace = build(op);
         const int o = test::tensor_named(trace, "mla.o"), partial = test::tensor_named(trace, "mla.partial");
