@@ -119,6 +119,19 @@ struct Next {
     bool even, odd;
 };
 
+/// The pairs of a piece, by what follows: another pair, a block without a partner, nothing.
+template <class Pair>
+void every_pair(std::vector<Step>& steps, const Pair& pair) {
+    const Affine first = item(kBegin), last = first + Affine::var(kPairs, 2) + -2;
+    steps.push_back(loop(Affine::var(kPairs) + -1));
+    pair(steps, Next{true, true}, first + turn(0, 2));
+    append(steps, {end_loop(), loop(item(kOdd), Affine::var(kPairs))});
+    pair(steps, Next{true, false}, last);
+    append(steps, {end_loop(), loop(Affine(1) + item(kOdd, -1))});
+    pair(steps, Next{false, false}, last);
+    steps.push_back(end_loop());
+}
+
 /// The warpgroup that makes the scores of even blocks and holds the left half of the output.
 trace::Role warpgroup_zero(const Plan& p) {
     const auto left = [&](std::vector<Step>& steps, int ring, const Affine& block, int depth) {
@@ -157,14 +170,8 @@ trace::Role warpgroup_zero(const Plan& p) {
     left(steps, kOddLeft, first + 1, 1);
     append(steps, {end_loop(), wait_full(kQ), wait_full(kEvenLeft), release(kEvenLeft), p.qk_left,
                    wait_full(kEvenRight), p.qk_right, p.qk_rope, wait_mma(0), release(kEvenRight)});
-    const Affine last = first + Affine::var(kPairs, 2) + -2;
-    steps.push_back(loop(Affine::var(kPairs) + -1));
-    pair(steps, {true, true}, first + turn(0, 2));
-    append(steps, {end_loop(), loop(item(kOdd), Affine::var(kPairs))});
-    pair(steps, {true, false}, last);
-    append(steps, {end_loop(), loop(Affine(1) + item(kOdd, -1))});
-    pair(steps, {false, false}, last);
-    append(steps, {end_loop(), loop(item(kOdd))});
+    every_pair(steps, pair);
+    steps.push_back(loop(item(kOdd)));
     softmax(steps);
     steps.push_back(pass_weights);
     tell(steps, kToOne);
@@ -207,15 +214,10 @@ trace::Role warpgroup_one(const Plan& p) {
     right(steps, kOddRight, first + 1, 1);
     append(steps, {end_loop(), wait_full(kQ), loop(1, Affine::var(kPairs))});
     scores(steps);
-    const Affine last = first + Affine::var(kPairs, 2) + -2;
-    append(steps, {end_loop(), loop(Affine::var(kPairs) + -1)});
-    pair(steps, {true, true}, first + turn(0, 2));
-    append(steps, {end_loop(), loop(item(kOdd), Affine::var(kPairs))});
-    pair(steps, {true, false}, last);
-    append(steps, {end_loop(), loop(Affine(1) + item(kOdd, -1))});
-    pair(steps, {false, false}, last);
+    steps.push_back(end_loop());
+    every_pair(steps, pair);
     // A block without a partner: its weights meet the right half as well.
-    append(steps, {end_loop(), loop(item(kOdd))});
+    steps.push_back(loop(item(kOdd)));
     hear(steps, kToOne);
     steps.push_back(vector({p.outputs() * kRescaleOps, 0, 0, 0}));
     tell(steps, kToZero);
