@@ -38,15 +38,14 @@ std::string bound_of(const RunDescription& run, const Counters& used, const OpRe
         double fraction;
     };
     const double transferring = used.hbm.data_ps + used.hbm.refresh_ps + used.hbm.turnaround_ps;
-    const Use uses[] = {
-        {"hbm", ratio(transferring, channel_ps)},
-        {"l2", ratio(gbps(used.l2_read_bytes), run.l2_peak_gbps)},
-        {"link", ratio(gbps(used.link_bytes), run.link_peak_gbps)},
-        {"crossbar", ratio(gbps(used.sm_read_bytes - used.multicast_bytes), run.crossbar_peak_gbps)},
-        {"smem", ratio(static_cast<double>(used.smem_bytes) / run.smem_bytes_per_cycle, sm_cycles)},
-        {"tensor", ratio(used.tensor_busy_ps, sm_ps)},
-        {"vector", ratio(used.vector_busy_ps, sm_ps)},
-        {"sfu", ratio(used.sfu_busy_ps, sm_ps)}};
+    const Use uses[] = {{"hbm", ratio(transferring, channel_ps)},
+                        {"l2", ratio(gbps(used.l2_read_bytes), run.l2_peak_gbps)},
+                        {"link", ratio(gbps(used.link_bytes), run.link_peak_gbps)},
+                        {"crossbar", ratio(gbps(used.sm_read_bytes - used.multicast_bytes), run.crossbar_peak_gbps)},
+                        {"smem", ratio(static_cast<double>(used.smem_bytes) / run.smem_bytes_per_cycle, sm_cycles)},
+                        {"tensor", ratio(used.tensor_busy_ps, sm_ps)},
+                        {"vector", ratio(used.vector_busy_ps, sm_ps)},
+                        {"sfu", ratio(used.sfu_busy_ps, sm_ps)}};
     const Use* most = std::max_element(std::begin(uses), std::end(uses),
                                        [](const Use& a, const Use& b) { return a.fraction < b.fraction; });
     if (most->fraction >= kBinds) return most->name;

@@ -395,9 +395,7 @@ TEST(Gemm, Fp32RunsOnTheLanes) {
 
 // 67 MB of weights take 20 us; 16 or 17 rows of FMAs 8.5 at most, 64 rows 32.
 TEST(Gemm, Fp32OfFewRowsIsBoundByItsWeightsAndOfMoreByTheLanes) {
-    const auto run = [](int m) {
-        return simulate("gemm n=4096 k=4096 dtype=fp32 m=" + std::to_string(m)).result;
-    };
+    const auto run = [](int m) { return simulate("gemm n=4096 k=4096 dtype=fp32 m=" + std::to_string(m)).result; };
     const auto last_streamed = run(16), first_tiled = run(17), whole = run(64), beyond = run(65);
     EXPECT_EQ(last_streamed.ops[0].bound, "hbm");
     EXPECT_LT(first_tiled.time_us, 1.1 * last_streamed.time_us);
