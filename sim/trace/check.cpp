@@ -67,6 +67,8 @@ void check_grid(const Kernel& k) {
         for (const Piece& piece : mine) {
             require(piece.tile >= 0 && piece.tile < w.items(), where, fmt::format("tile {} dealt", piece.tile),
                     range(static_cast<std::size_t>(w.items())));
+            require(piece.steps >= 0 && piece.rest >= 0, where,
+                    fmt::format("a piece of {} steps and {} more dealt", piece.steps, piece.rest), "0 or more of each");
         }
     }
     require(w.persistent || k.ctas >= needed, where, fmt::format("{} CTAs for {} work items", k.ctas, needed),

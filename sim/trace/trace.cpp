@@ -158,7 +158,7 @@ std::array<std::int64_t, kWorkDims> WorkGrid::coordinates(std::int64_t index, in
 
 void Piece::put_into(std::array<std::int64_t, kVars>& vars) const {
     vars[kWorkDims - 1] = begin;
-    if (rest != 0) vars[kWorkDims - 2] = rest;
+    if (rest != 0) vars[kWorkDims - 2] = rest;  // else the tile's coordinate stands, which dealt work has as 0
     vars[kVarSteps] = steps;
     vars[kVarPeers] = peers;
 }

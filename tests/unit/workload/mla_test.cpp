@@ -146,6 +146,9 @@ TEST(DealtWork, MustNameEachCtaAndTilesThatThereAre) {
     auto beyond = trace;
     beyond.kernels[0].work.dealt[0].push_back({3, 0, 1, 0});
     EXPECT_THROW(trace::check(beyond), InputError);
+    auto negative = trace;
+    negative.kernels[0].work.dealt[0][0].rest = -1;
+    EXPECT_THROW(trace::check(negative), InputError);
     // A kernel whose roles disagree on how often a ring goes round is found at whichever piece shows it.
     auto unbalanced = trace;
     auto& steps = unbalanced.kernels[0].roles[1].steps;
