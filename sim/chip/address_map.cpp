@@ -21,7 +21,7 @@ AddressMap::AddressMap(const device::Device& device) {
     channels_per_slice_ = hbm.pseudo_channels() / l2.slices;
     piece_sectors_ = static_cast<std::uint32_t>(hbm.pseudo_channel_interleave_bytes / l2.sector_bytes);
     const int share_bytes = l2.interleave_bytes / channels_per_slice_;
-    granules_per_page_ = Divisor(static_cast<std::uint32_t>(hbm.page_bytes / share_bytes));
+    granules_per_page_ = Divisor(static_cast<std::uint32_t>(hbm.gang_page_bytes() / share_bytes));
     bursts_per_granule_ = static_cast<std::uint32_t>(share_bytes / hbm.burst_bytes);
 }
 

@@ -29,14 +29,22 @@ double instructions(const Simulated& s, const workload::OpSpec& op) {
     return s.result.flops / (2.0 * m * n * k * s.run.sms);
 }
 
+/// Of a sequence of like kernels. The first follows a warm-up and the last has no gap behind it: neither is counted.
+double period_us(const Simulated& s) {
+    const auto& first = s.seen.kernels[s.run.first_counted];
+    const auto& last = s.seen.kernels.back();
+    if (last.kernel == first.kernel) return s.result.time_us;
+    return (last.end - first.end).us() / static_cast<double>(last.kernel - first.kernel);
+}
+
 double figure_of(const Simulated& s, const validate::Expressed& e) {
     const double us = s.result.time_us + e.added_us;
     const auto& chase = s.seen.chase;
     switch (e.figure) {
         case Figure::time_us:
             return us;
-        case Figure::time_each_us:
-            return us / static_cast<double>(s.run.kernels.size() - s.run.first_counted);
+        case Figure::period_us:
+            return period_us(s);
         case Figure::tflops:
             return s.result.flops / us * 1e-6;
         case Figure::gbps:

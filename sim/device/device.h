@@ -119,7 +119,9 @@ struct HbmParams {
     int pseudo_channels_per_channel;
     int sids;
     int bank_groups;
-    int run_bank_groups = 1;  ///< consecutive bursts alternate between banks of so many groups; 1: they stay in one
+    /// Consecutive bursts alternate between banks of so many groups, whose rows are opened and closed together: a gang.
+    /// 1: they stay in one bank.
+    int run_bank_groups = 1;
     int banks_per_group;
     int rows;
     int page_bytes;
@@ -145,6 +147,8 @@ struct HbmParams {
 
     /// Command clocks between the bursts of a run: of one bank group ccdl, less where a run alternates between groups.
     [[nodiscard]] int run_pitch() const { return std::max(nccds, (nccdl + run_bank_groups - 1) / run_bank_groups); }
+    /// Bytes that lie in the rows of one gang.
+    [[nodiscard]] int gang_page_bytes() const { return page_bytes * run_bank_groups; }
     /// Command clock: a quarter of the data rate (JESD238).
     [[nodiscard]] double command_mhz() const { return data_rate_gbps * 1000.0 / 4.0; }
     [[nodiscard]] int pseudo_channels() const { return stacks * channels_per_stack * pseudo_channels_per_channel; }

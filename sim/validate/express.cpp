@@ -216,7 +216,7 @@ Figure figure_of(const Record& r) {
     const bool model = r.op == "model_decode" || r.op == "model_prefill";
     const bool kernel = !chase && r.op != "wgmma" && r.op != "launch";
     // A chain's value is of one access, a wgmma's of one instruction: their kernels' times say nothing.
-    if (r.metric == "time_us" && r.op == "launch") return Figure::time_each_us;
+    if (r.metric == "time_us" && r.op == "launch") return Figure::period_us;
     if (r.metric == "time_us" && kernel) return Figure::time_us;
     if (r.metric == "cycles" && kernel) return Figure::cycles;
     if (r.metric == "tflops" && !chase && !moves && r.op != "launch") return Figure::tflops;

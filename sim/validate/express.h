@@ -13,10 +13,10 @@ namespace memwall::validate {
 
 /// Which figure of a run answers the record.
 enum class Figure {
-    time_us,       ///< of the kernels, plus Expressed::added_us
-    time_each_us,  ///< the same over the number of counted kernels
-    tflops,        ///< FLOPs of the operation over that time
-    gbps,          ///< bytes of the operation over that time
+    time_us,    ///< of the kernels, plus Expressed::added_us
+    period_us,  ///< from the end of a kernel to that of the next, in the mean: what a long sequence takes for each
+    tflops,     ///< FLOPs of the operation over that time
+    gbps,       ///< bytes of the operation over that time
     tokens_per_s,
     chase_cycles,  ///< mean latency of a chase
     chase_ns,

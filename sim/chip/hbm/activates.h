@@ -11,7 +11,8 @@ namespace memwall::chip {
 
 class ActivateWindow {
 public:
-    explicit ActivateWindow(const HbmTiming& timing) : rrds_(timing.rrds), rrdl_(timing.rrdl), faw_(timing.faw) {
+    explicit ActivateWindow(const HbmTiming& timing)
+        : rrds_(timing.rrds), rrdl_(timing.rrdl), faw_(timing.faw), gang_(timing.gang) {
         last_four_.fill(-1000);
         group_ok_.fill(0);
     }
@@ -19,15 +20,22 @@ public:
     [[nodiscard]] Clk any_ok() const { return any_ok_; }
     [[nodiscard]] Clk group_ok(int group) const { return group_ok_[static_cast<std::size_t>(group)]; }
 
-    void issue(int group, Clk now) {
-        last_four_[oldest_] = now;
-        oldest_ = (oldest_ + 1) % last_four_.size();
-        any_ok_ = std::max(now + rrds_, last_four_[oldest_] + faw_);
-        group_ok_[static_cast<std::size_t>(group)] = now + rrdl_;
+    /// Opens the banks of a gang, the first at `now`; returns the clock of the last ACT.
+    Clk issue(int group, Clk now) {
+        Clk at = now;
+        for (int bank = 0; bank < gang_; ++bank) {
+            if (bank > 0) at = any_ok_;
+            last_four_[oldest_] = at;
+            oldest_ = (oldest_ + 1) % last_four_.size();
+            any_ok_ = std::max(at + rrds_, last_four_[oldest_] + faw_);
+        }
+        group_ok_[static_cast<std::size_t>(group)] = at + rrdl_;
+        return at;
     }
 
 private:
     Clk rrds_, rrdl_, faw_;
+    int gang_;
     Clk any_ok_ = 0;
     std::array<Clk, 4> last_four_;
     std::size_t oldest_ = 0;

@@ -31,7 +31,7 @@ PseudoChannel::PseudoChannel(const device::HbmParams& p, std::uint32_t seed)
       batching_(p, timing_),
       close_pages_(p.page_policy == "closed"),
       entry_bursts_(std::max(1, kEntryBytes / p.burst_bytes)),
-      page_bursts_(p.page_bytes / p.burst_bytes),
+      page_bursts_(p.gang_page_bytes() / p.burst_bytes),
       burst_bytes_(p.burst_bytes),
       capacity_{p.read_queue_entries, p.write_queue_entries},
       age_cap_(age_cap(p, timing_)),
@@ -166,7 +166,8 @@ void PseudoChannel::observe(Ps now, ChannelObservation& out) const {
     // Refreshes of an idle pseudo-channel are caught up when work arrives; they count when they fell due.
     const bool idle = entries_[kRead] + entries_[kWrite] == 0;
     const std::uint64_t due = refresh_.fallen_due(timing_.edge_at(static_cast<double>(now.count)));
-    out.refreshes = idle ? std::max(due, refresh_.done()) : refresh_.done();
+    out.refreshes =
+        (idle ? std::max(due, refresh_.done()) : refresh_.done()) * static_cast<std::uint64_t>(timing_.gang);
     out.time = time(now);
 }
 

@@ -69,14 +69,16 @@ void PseudoChannel::precharge(int bank) {
 void PseudoChannel::activate(int bank) {
     Bank& b = banks_[bank];
     const Direction d = row_direction(bank);
-    ++activate_count_;
+    activate_count_ += static_cast<std::uint64_t>(timing_.gang);
     ++(b.row != kClosed || b.conflict ? row_conflicts_ : row_misses_);
     b.conflict = false;
-    b.act_ok = now_ + timing_.rc;
-    b.pre_ok = now_ + timing_.ras;
-    b.opened = now_;
+    b.opened = activates_.issue(map_.group_of(bank), now_);
+    // A gang's PRE and ACT follow one another at rrds, so its first bank may be what its last one allows, that much
+    // before.
+    const Clk first = b.opened - (timing_.gang - 1) * timing_.rrds;
+    b.act_ok = first + timing_.rc;
+    b.pre_ok = first + timing_.ras;
     banks_.open(bank, banks_.node(b.head[d]).row, now_);
-    activates_.issue(map_.group_of(bank), now_);
     row_wanted_ &= ~bit(bank);
     row_.known = false;
     if ((banks_.hits(direction()) & bit(bank)) != 0) new_hit(bank);

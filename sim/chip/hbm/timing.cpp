@@ -48,10 +48,11 @@ HbmTiming::HbmTiming(const device::HbmParams& p) {
     controller_ps = p.controller_ns * 1e3;
     lanes = static_cast<int>((ccdl + ccds - 1) / ccds);
     pitch = lanes * ccds;
+    gang = p.run_bank_groups;
 }
 
 BankMap::BankMap(const device::HbmParams& p)
-    : groups_(static_cast<std::uint32_t>(p.bank_groups)),
+    : groups_(static_cast<std::uint32_t>(p.bank_groups / p.run_bank_groups)),
       banks_(static_cast<std::uint32_t>(p.banks_per_group)),
       sids_(static_cast<std::uint32_t>(p.sids)),
       group_shift_(std::countr_zero(groups_)),

@@ -21,9 +21,9 @@
 //   WR       RD           pseudo-channel   cwl + bl + wtrs
 //   REF      ACT          bank (or all)    rfcpb (or rfcab)
 //
-// Where a run's bursts alternate between banks of several groups (`run_bank_groups`), they follow one another at ccdl
-// over that number. The run still counts as one of one bank: two banks that each give half of two runs are opened as
-// often as two that each give one.
+// Where a run's bursts alternate between banks of several groups (`run_bank_groups`), these banks are a gang: each gets
+// its own ACT, PRE and REF, rrds after the one before, and the bursts follow one another at ccdl over their number. In
+// everything else a gang is a bank whose page is as long as those of its banks together, and "bank" means a gang below.
 //
 // Sources: the rules are those of Ramulator 2.1's HBM3 standard (its reading of JESD238); the values are the device's.
 // Not modelled: the row command bus (ACT takes 1.5 clocks, PRE and REF half a clock: rrds is longer than that), tPPD,
@@ -65,6 +65,7 @@ struct HbmTiming {
     double controller_ps;
     int lanes;  ///< runs in different bank groups that fill the column bus together: ccdl / ccds
     Clk pitch;  ///< between two bursts of one run: lanes * ccds, which is ccdl where that divides
+    int gang;   ///< banks that open together; 1: each by itself
 
     /// First clock edge at or after `ps`; a hair above an edge still is that edge.
     [[nodiscard]] Clk edge_at(double ps) const {
@@ -85,7 +86,8 @@ struct BankPlace {
 };
 
 /// Consecutive pages go to the bank groups first (so that a stream fills the column bus), then to banks, SIDs and rows.
-/// "hashed" XORs row bits into bank group and bank, so that streams of equal alignment part ways.
+/// "hashed" XORs row bits into bank group and bank, so that streams of equal alignment part ways. Gangs are numbered
+/// like banks, their groups like bank groups.
 class BankMap {
 public:
     explicit BankMap(const device::HbmParams& params);

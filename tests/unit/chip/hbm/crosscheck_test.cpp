@@ -48,6 +48,15 @@ TEST(HbmClosedForm, ActivatesLimitSmallRandomReads) {
     EXPECT_NEAR(fraction(with_refresh("all_bank"), random_chunks(32)), 0.36, 0.01);
 }
 
+TEST(HbmClosedForm, GangsOfTwoNeedTwiceTheBytesForEachActivate) {
+    // A gang takes two of the four ACT: 2 * 4 bursts * 2 / 20 = 0.80 for 128 bytes, half for 64.
+    HbmParams p = with_refresh("none");
+    p.run_bank_groups = 2;
+    EXPECT_NEAR(fraction(p, random_chunks(128)), 0.80, 0.01);
+    EXPECT_NEAR(fraction(p, random_chunks(64)), 0.40, 0.005);
+    EXPECT_GT(fraction(p, sequential()), 0.99);
+}
+
 TEST(HbmClosedForm, OneBankGroupUsesEverySecondSlot) {
     // nBL / nCCDL = 0.50.
     HbmParams p = with_refresh("none");

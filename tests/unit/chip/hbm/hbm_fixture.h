@@ -100,7 +100,7 @@ private:
         next_run_ = 0;
         given += piece.bytes;
         while (piece.bytes > 0) {
-            const auto page_bytes = static_cast<std::uint64_t>(params_.page_bytes);
+            const auto page_bytes = static_cast<std::uint64_t>(params_.gang_page_bytes());
             const std::uint64_t offset = piece.address % page_bytes;
             const std::uint64_t take = std::min<std::uint64_t>({piece.bytes, 512 - offset % 512, page_bytes - offset});
             const auto burst = static_cast<std::uint64_t>(params_.burst_bytes);

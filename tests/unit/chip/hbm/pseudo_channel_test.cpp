@@ -82,18 +82,26 @@ TEST(HbmTimingTest, RoundsNanosecondsUpToCommandClocks) {
     EXPECT_EQ(HbmTiming(fast).faw, 24);
 }
 
-// Alternating between two groups, a run's bursts are tCCD_S apart and it fills the bus alone.
-TEST(HbmTimingTest, ARunThatAlternatesBetweenGroupsIsTwiceAsFast) {
+/// Runs alternate between the banks of gangs of two.
+HbmParams ganged_hbm() {
     HbmParams p = bare_hbm();
     p.run_bank_groups = 2;
-    const HbmTiming t(p);
+    return p;
+}
+
+/// Pages of its linear map: gang group, gang, SID, row from the low bits up (2 x 4 x 2).
+std::uint32_t gang_page(int group, int gang, int sid = 0, int row = 0) {
+    return static_cast<std::uint32_t>(((row * 2 + sid) * 4 + gang) * 2 + group);
+}
+
+// Alternating between two groups, a run's bursts are tCCD_S apart and it fills the bus alone; it needs both rows.
+TEST(HbmTimingTest, ARunThatAlternatesBetweenGroupsIsTwiceAsFast) {
+    const HbmTiming t(ganged_hbm());
     EXPECT_EQ(t.lanes, 1);
     EXPECT_EQ(t.pitch, kCcdS);
-    EXPECT_EQ(t.rrds, kRrdS);
-    EXPECT_EQ(BankMap(p).banks(), 32);
-    Bench alternating(p), staying;
-    alternating.read(1, page(0, 0), 32);
-    EXPECT_EQ(alternating.finish()[1], kRcdRd + kCl + kBl + 31 * kCcdS);
+    Bench alternating(ganged_hbm()), staying;
+    alternating.read(1, gang_page(0, 0), 32);
+    EXPECT_EQ(alternating.finish()[1], kRrdS + kRcdRd + kCl + kBl + 31 * kCcdS);
     staying.read(1, page(0, 0), 32);
     EXPECT_EQ(staying.finish()[1], kRcdRd + kCl + kBl + 31 * kCcdL);
 }
@@ -204,6 +212,39 @@ TEST(PseudoChannelTest, FifthActivateWaitsForTheWindow) {
     EXPECT_EQ(at[4], kFaw + kRcdRd + kCl + kBl);
 }
 
+TEST(BankMapTest, GangsShareOutTheBanks) {
+    const BankMap map(ganged_hbm());
+    EXPECT_EQ(map.banks(), 16);
+    EXPECT_EQ(map.groups(), 4);  // two of each SID
+    EXPECT_EQ(ganged_hbm().gang_page_bytes(), 2048);
+}
+
+TEST(PseudoChannelTest, AGangTakesTwoOfTheFourActivates) {
+    Bench bench(ganged_hbm());
+    for (int i = 0; i < 3; ++i) bench.read(static_cast<std::uint32_t>(i), gang_page(i % 2, i / 2));
+    auto at = bench.finish();
+    EXPECT_EQ(at[0], kRrdS + kRcdRd + kCl + kBl);
+    EXPECT_EQ(at[1], 3 * kRrdS + kRcdRd + kCl + kBl);
+    EXPECT_EQ(at[2], kFaw + kRrdS + kRcdRd + kCl + kBl);
+    EXPECT_EQ(bench.seen().activates, 6U);
+    EXPECT_EQ(bench.seen().row_misses, 3U);
+}
+
+TEST(PseudoChannelTest, AGangHasAPageOfBothRowsAndItsOwnRowCycle) {
+    Bench bench(ganged_hbm());
+    bench.read(1, gang_page(0, 0), 64);  // 2 KiB, which two pages of 1 KiB hold
+    bench.read(2, gang_page(0, 0, 0, 1), 1, 500);
+    auto at = bench.finish();
+    EXPECT_EQ(at[1], kRrdS + kRcdRd + 63 * kCcdS + kCl + kBl);
+    EXPECT_EQ(at[2], 500 + kRp + kRrdS + kRcdRd + kCl + kBl);
+    EXPECT_THROW(bench.read(3, gang_page(0, 0), 65), ModelError);
+    Bench fresh(ganged_hbm());
+    fresh.read(1, gang_page(0, 0));
+    fresh.read(2, gang_page(0, 0, 0, 1));
+    constexpr Clk column = kRrdS + kRcdRd;  // both rows are open
+    EXPECT_EQ(fresh.finish()[2], std::max<Clk>(kRas, column + kRtp) + kRp + column + kCl + kBl);
+}
+
 TEST(PseudoChannelTest, WriteToReadTurnaroundToTheClock) {
     for (const int group : {0, 1}) {
         Bench bench;
@@ -285,6 +326,16 @@ TEST(PseudoChannelTest, IdleTimeIsCaughtUpInOneStep) {
     EXPECT_GE((done[0].at - late).ns(), 10 + 34);
     EXPECT_LE((done[0].at - late).ns(), 10 + 36 + 200);
     EXPECT_NEAR(static_cast<double>(bench.seen(late + from_ns(1000)).refreshes), (3e9 + 1000) / 3900 * 32, 3);
+}
+
+// Every bank is refreshed as often in a gang: one command for each of them.
+TEST(PseudoChannelTest, BanksOfAGangAreRefreshedOneByOne) {
+    HbmParams p = ganged_hbm();
+    p.refresh = "per_bank";
+    Bench bench(p);
+    bench.read(1, gang_page(0, 0));
+    bench.finish();
+    EXPECT_NEAR(static_cast<double>(bench.seen(from_ns(3e6)).refreshes), 3e6 / 3900 * 32, 3);
 }
 
 TEST(PseudoChannelTest, ClosedPagesLeaveNoConflict) {
