@@ -91,10 +91,11 @@ struct Checker {
                 "pseudo_channel_interleave_bytes", h.pseudo_channel_interleave_bytes);
         ordered("/hbm/pseudo_channel_interleave_bytes", "pseudo_channel_interleave_bytes",
                 h.pseudo_channel_interleave_bytes, "interleave_bytes", d.l2.interleave_bytes);
-        // nbl command clocks of four transfers each: what the pins carry in them is a burst.
-        const int carried = h.pseudo_channel_bits * 4 * h.nbl / 8;
+        // What the pins carry in nbl command clocks is a burst.
+        const int carried = h.pseudo_channel_bits * h.transfers_per_clock * h.nbl / 8;
         require(carried == h.burst_bytes, "/hbm/nbl",
-                fmt::format("{} pins * 4 transfers * {} clocks / 8 = {} bytes", h.pseudo_channel_bits, h.nbl, carried),
+                fmt::format("{} pins * {} transfers * {} clocks / 8 = {} bytes", h.pseudo_channel_bits,
+                            h.transfers_per_clock, h.nbl, carried),
                 fmt::format("a burst of {} bytes", h.burst_bytes));
         ordered("/hbm/nccds", "nbl", h.nbl, "nccds", h.nccds);
         ordered("/hbm/nccdl", "nccds", h.nccds, "nccdl", h.nccdl);
@@ -135,7 +136,9 @@ struct Checker {
         const int share = d.l2.interleave_bytes / channels;
         divides("/l2/interleave_bytes", d.l2.interleave_bytes, "bytes of a granule", channels,
                 "pseudo-channels of a slice");
-        divides("/hbm/page_bytes", h.page_bytes, "bytes of a page", share, "bytes of a granule in one pseudo-channel");
+        divides("/hbm/page_bytes", h.gang_page_bytes(),
+                fmt::format("bytes of {} pages that open together", h.run_bank_groups), share,
+                "bytes of a granule in one pseudo-channel");
         const int pieces = d.l2.interleave_bytes / h.pseudo_channel_interleave_bytes;
         divides("/hbm/pseudo_channel_interleave_bytes", pieces, "pieces of a granule", channels,
                 "pseudo-channels of a slice");

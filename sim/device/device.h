@@ -128,6 +128,7 @@ struct HbmParams {
     int burst_bytes;                      ///< bytes of one column access of a pseudo-channel
     int pseudo_channel_interleave_bytes;  ///< inside a slice's granule: consecutive bytes in one pseudo-channel
     double data_rate_gbps;                ///< per pin
+    int transfers_per_clock;              ///< of a pin in a command clock: 4 of HBM3 (JESD238), 2 of HBM2 (JESD235)
     int pseudo_channel_bits;
     // Timing in ns (rounded up to command clocks); spacings of bursts in command clocks.
     double tcl_ns, tcwl_ns, trcdrd_ns, trcdwr_ns, trp_ns, tras_ns, trc_ns, twr_ns, trtp_ns;
@@ -149,8 +150,7 @@ struct HbmParams {
     [[nodiscard]] int run_pitch() const { return std::max(nccds, (nccdl + run_bank_groups - 1) / run_bank_groups); }
     /// Bytes that lie in the rows of one gang.
     [[nodiscard]] int gang_page_bytes() const { return page_bytes * run_bank_groups; }
-    /// Command clock: a quarter of the data rate (JESD238).
-    [[nodiscard]] double command_mhz() const { return data_rate_gbps * 1000.0 / 4.0; }
+    [[nodiscard]] double command_mhz() const { return data_rate_gbps * 1000.0 / transfers_per_clock; }
     [[nodiscard]] int pseudo_channels() const { return stacks * channels_per_stack * pseudo_channels_per_channel; }
     [[nodiscard]] double pseudo_channel_gbps() const { return data_rate_gbps * pseudo_channel_bits / 8.0; }
     [[nodiscard]] double peak_gbps() const { return pseudo_channel_gbps() * pseudo_channels(); }

@@ -152,6 +152,7 @@ void hbm_fields(Table& t, HbmParams& h) {
     t.bytes("/hbm/burst_bytes", h.burst_bytes, 8);
     t.bytes("/hbm/pseudo_channel_interleave_bytes", h.pseudo_channel_interleave_bytes, 8);
     t.number("/hbm/data_rate_gbps", "Gb/s per pin", h.data_rate_gbps, 0.1, 100);
+    t.count("/hbm/transfers_per_clock", h.transfers_per_clock, 1, 16);
     t.whole("/hbm/pseudo_channel_bits", "pins", h.pseudo_channel_bits, 8, 1024);
     hbm_timing_fields(t, h);
     t.text("/hbm/refresh", h.refresh, {"per_bank", "all_bank", "none"});

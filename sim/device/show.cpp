@@ -34,12 +34,14 @@ std::array<double, 8> mean_hops_ns(const Device& device, const Floorplan& plan) 
     return sum;
 }
 
-/// tRCD + tCL + the bursts of one fill, all of one run, in whole command clocks.
+/// The activates of a gang, tRCD + tCL + the bursts of one fill, all of one run, in whole command clocks.
 double dram_ns(const Device& d) {
     const double clock_ns = 1000.0 / d.hbm.command_mhz();
     const auto clocks = [&](double ns) { return std::ceil(ns / clock_ns - 1e-9); };
     const int bursts = d.l2.fill_bytes / d.hbm.burst_bytes;
-    return (clocks(d.hbm.trcdrd_ns) + clocks(d.hbm.tcl_ns) + (bursts - 1) * d.hbm.run_pitch() + d.hbm.nbl) * clock_ns;
+    const double activates = (d.hbm.run_bank_groups - 1) * clocks(d.hbm.trrds_ns);
+    return (activates + clocks(d.hbm.trcdrd_ns) + clocks(d.hbm.tcl_ns) + (bursts - 1) * d.hbm.run_pitch() + d.hbm.nbl) *
+           clock_ns;
 }
 
 /// `text` in lines of at most `width`, continued under its first letter.
@@ -183,7 +185,7 @@ std::vector<BudgetItem> latency_budget(const Device& d, const Floorplan& plan, R
         add("controller to PHY", hop(EdgeKind::controller_interposer));
         add("PHY to stack", hop(EdgeKind::interposer_stack));
         add("controller", d.hbm.controller_ns);
-        add("DRAM: tRCD + tCL + bursts of a fill", dram_ns(d));
+        add("DRAM: activates + tRCD + tCL + bursts of a fill", dram_ns(d));
         add("stack to PHY", hop(EdgeKind::interposer_stack));
         add("PHY to controller", hop(EdgeKind::controller_interposer));
         add("controller to slice", hop(EdgeKind::slice_controller));

@@ -15,11 +15,11 @@ device::Device load(const std::string& name, const std::vector<std::string>& set
 }
 
 cli::Simulated simulate(const std::string& op, const std::vector<std::string>& sets = {},
-                        const std::string& device = "h100-sxm5") {
+                        const std::string& device = "h100-sxm5", const workload::ScheduleWish& wish = {}) {
     cli::ConfigDirs dirs;
     dirs.roots = {MEMWALL_SOURCE_DIR "/configs"};
     dirs.devices = {MEMWALL_SOURCE_DIR "/configs/devices"};
-    return cli::simulate_op(workload::parse_op(op), {}, load(device, sets), dirs);
+    return cli::simulate_op(workload::parse_op(op), wish, load(device, sets), dirs);
 }
 
 /// At the clock that the board's limit leaves, which is told as well.
@@ -121,6 +121,24 @@ TEST(Hbm, ScatteredReadsFeelTheBanks) {
     const double few = scattered({"/hbm/banks_per_group=1"});
     EXPECT_LT(few, base * 0.95);
     EXPECT_LT(scattered({"/hbm/banks_per_group=1", "/hbm/trc_ns=90", "/hbm/tras_ns=73"}), few * 0.85);
+}
+
+// A row of a tile under the 128-byte swizzle is 128 bytes: where its bursts alternate between two banks it pays for two
+// activates, and memory cannot keep up with what it gives a stream. Were both open for one, it could.
+TEST(Hbm, TilesOfShortRowsReadSlowerThanAStream) {
+    workload::ScheduleWish wish;
+    wish.tile = {16, 64, 64};
+    wish.stages = 12;
+    const auto tiles = [&](const std::vector<std::string>& sets) {
+        const auto s = simulate("gemm m=16 n=8192 k=8192 dtype=bf16", sets, "h100-sxm5", wish);
+        return static_cast<double>(s.result.counters.dram_read_bytes) / s.result.time_us * 1e-3 / s.run.hbm_peak_gbps;
+    };
+    const double stream = of_peak(simulate("read bytes=134217728"));
+    const double both = tiles({}), one = tiles({"/hbm/run_bank_groups=1", "/hbm/nccdl=2"});
+    EXPECT_LT(both, stream - 0.02);
+    EXPECT_GT(one, both + 0.02);
+    // Four activates in 15 ns are two rows of 128 bytes: 17.1 GB/s of the 20.95 of a pseudo-channel.
+    EXPECT_LT(tiles({"/hbm/tfaw_ns=15"}), 2 * 128 / 15.0 / 20.95);
 }
 
 // Banks of two SIDs whose rows are ready at one clock, on an idle bus: each was the reason to cut the other's run.

@@ -20,7 +20,7 @@ inline device::HbmParams h100_hbm() {
     p.stacks = 5, p.channels_per_stack = 16, p.pseudo_channels_per_channel = 2;
     p.sids = 2, p.bank_groups = 4, p.banks_per_group = 4, p.rows = 16384;
     p.page_bytes = 1024, p.burst_bytes = 32, p.pseudo_channel_interleave_bytes = 512;
-    p.data_rate_gbps = 5.238, p.pseudo_channel_bits = 32;
+    p.data_rate_gbps = 5.238, p.transfers_per_clock = 4, p.pseudo_channel_bits = 32;
     p.tcl_ns = 12.5, p.tcwl_ns = 6.25, p.trcdrd_ns = 19.375, p.trcdwr_ns = 9.375, p.trp_ns = 16.25;
     p.tras_ns = 28.125, p.trc_ns = 45, p.twr_ns = 20.625, p.trtp_ns = 5.625;
     p.nbl = 2, p.nccds = 2, p.nccdl = 4, p.nccdr = 3;
