@@ -124,8 +124,9 @@ validate::Simulation Replay::run(const validate::Record& record, device::Device 
     for (std::size_t k = trace.warmup_kernels; k < trace.kernels.size(); ++k) flops += trace.kernels[k].flops;
     if (flops > 1e12 * most_tflop_)
         throw InputError(fmt::format("more than {} TFLOP (--most-tflop): it would take long", most_tflop_));
-    if (e.at_full_clock && !record.sm_clock_mhz) device.clocks.sm_mhz = highest_mhz(e.op, work, device);
-    const bool clock_known = e.at_full_clock || (record.sm_clock_mhz && !record.clock_is_ceiling);
+    const bool measured = record.sm_clock_mhz && !record.clock_is_ceiling;
+    if (e.at_full_clock && !measured) device.clocks.sm_mhz = highest_mhz(e.op, work, device);
+    const bool clock_known = e.at_full_clock || measured;
     const Simulated s = clock_known ? cli::simulate(trace, describe(e.op, work, device), device, {})
                                     : simulate_sustained(e.op, work, device);
 

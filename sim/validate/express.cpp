@@ -113,7 +113,6 @@ void adapt_wgmma(Params& params) {
     if (const std::string* operand = value_in(params, "operand_A")) put(params, "operand_a", *operand);
     drop(params, "operand_A");
     drop(params, "accumulator");
-    drop(params, "data");
     if (const std::string* operand = value_in(params, "operand_a")) {
         if (*operand == "smem") put(params, "operand_a", "shared");
         if (*operand == "reg") put(params, "operand_a", "register");
@@ -139,6 +138,7 @@ bool in_one_launch(const Record& r) {
 OpSpec adapted(const Record& r, std::int64_t l1_bytes, Figure& figure, std::string& note) {
     Params params = r.params;
     std::string op = r.op;
+    drop(params, "data");  // it decides the clock, not the work
     if (op == "dsmem_chase") {
         drop(params, "pair");
         drop(params, "buffer_bytes");
@@ -266,7 +266,7 @@ Expressed express(const Record& r, const device::Device& device) {
     if (r.timing == Timing::event_with_launch) e.added_us = device.launch.first_launch_us;
     const std::string* data = r.find("data");
     e.at_full_clock = e.op.op() == "pointer_chase" || e.op.op() == "dsmem_chase" || e.op.op() == "launch" ||
-                      (data != nullptr && *data == "zeros");
+                      (data != nullptr && (*data == "zeros" || *data == "constant"));
     return e;
 }
 

@@ -32,10 +32,11 @@ struct Expressed {
     workload::OpSpec op;
     workload::ScheduleWish wish;
     Figure figure = Figure::time_us;
-    double added_us = 0;         ///< launch gap that the measured value contains
-    bool warm = false;           ///< run the kernels once before, so that L2 holds what it can
-    bool at_full_clock = false;  ///< operands that cost little power (zeros), or a chase: the clock is the maximum
-    std::string note;            ///< how the simulated operation differs from the measured one
+    double added_us = 0;  ///< launch gap that the measured value contains
+    bool warm = false;    ///< run the kernels once before, so that L2 holds what it can
+    /// Operands that cost little power (zeros, or all alike), or a chase: the clock is the maximum.
+    bool at_full_clock = false;
+    std::string note;  ///< how the simulated operation differs from the measured one
 };
 
 /// Name of the device description for a product: its own, but an H800, which differs from the H100 in NVLink and fp64

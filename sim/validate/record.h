@@ -33,7 +33,8 @@ struct Record {
     std::string metric;
     double value = 0;
     std::optional<double> sm_clock_mhz;
-    /// `"sm_clock": "locked"`: the clock was set and not read; the board may have fallen below it at its power limit.
+    /// `"sm_clock"`: `locked`, set and not read, or `around`, read before and after the work and not during it: what
+    /// the board ran at may have been lower, by its power limit or by the boost that tensor cores allow.
     bool clock_is_ceiling = false;
     Timing timing = Timing::event;
     int graph_ops = 0;      ///< graph_node: operations in the graph; 0: not known

@@ -86,7 +86,10 @@ TEST_F(Correlate, ALockedClockStaysUnderThePowerLimit) {
         {"id": "set", "device": "h100-sxm5", "kind": "kernel", "op": "gemm", "metric": "tflops", "value": 700,
          "params": {"m": 2048, "n": 2048, "k": 2048, "dtype": "bf16"}, "sm_clock_mhz": 1965, "sm_clock": "locked"},
         {"id": "low", "device": "h100-sxm5", "kind": "kernel", "op": "gemm", "metric": "tflops", "value": 700,
-         "params": {"m": 2048, "n": 2048, "k": 2048, "dtype": "bf16"}, "sm_clock_mhz": 1200, "sm_clock": "locked"}]})";
+         "params": {"m": 2048, "n": 2048, "k": 2048, "dtype": "bf16"}, "sm_clock_mhz": 1200, "sm_clock": "locked"},
+        {"id": "around", "device": "h100-sxm5", "kind": "kernel", "op": "gemm", "metric": "tflops", "value": 700,
+         "params": {"m": 2048, "n": 2048, "k": 2048, "dtype": "bf16", "data": "constant"}, "sm_clock_mhz": 1980,
+         "sm_clock": "around"}]})";
     ASSERT_EQ(run("--reference " + (folder_ / "clocks.json").string() + out("clocks")), 0) << text("complaint");
     const json records = json::parse(text("clocks/correlation.json"))["records"];
     EXPECT_EQ(records[0]["simulated_as"]["sm_clock_mhz"], 1965);
@@ -94,6 +97,8 @@ TEST_F(Correlate, ALockedClockStaysUnderThePowerLimit) {
     EXPECT_LT(records[1]["simulated_as"]["sm_clock_mhz"], 1900);
     EXPECT_LE(records[1]["simulated_as"]["board_w"], 705);
     EXPECT_EQ(records[2]["simulated_as"]["sm_clock_mhz"], 1200);
+    // No power limit, but the boost that tensor cores allow (/clocks/sm_peak_mhz).
+    EXPECT_EQ(records[3]["simulated_as"]["sm_clock_mhz"], 1830);
 }
 
 // What a long sequence takes for each kernel, whose first and last differ: the same of 10 and of 40, and a gap more.
