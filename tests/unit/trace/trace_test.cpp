@@ -1,5 +1,6 @@
 #include "trace/trace.h"
 
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
 #include <set>
@@ -72,6 +73,10 @@ struct GridCase {
     int cluster, cluster_dim;
 };
 
+void PrintTo(const GridCase& c, std::ostream* out) {
+    *out << fmt::format("{} panel {} cluster {}", fmt::join(c.extent, "x"), c.panel, c.cluster);
+}
+
 class Coordinates : public ::testing::TestWithParam<GridCase> {};
 
 TEST_P(Coordinates, VisitEveryItemExactlyOnce) {
@@ -108,6 +113,10 @@ INSTANTIATE_TEST_SUITE_P(Grids, Coordinates,
 struct StreamCase {
     std::int64_t tiles, steps, units;
 };
+
+void PrintTo(const StreamCase& c, std::ostream* out) {
+    *out << fmt::format("{} tiles of {} steps by {}", c.tiles, c.steps, c.units);
+}
 
 class StreamK : public ::testing::TestWithParam<StreamCase> {
 protected:

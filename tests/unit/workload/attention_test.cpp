@@ -389,6 +389,10 @@ struct Causal {
     int q, kv, head_dim;
 };
 
+void PrintTo(const Causal& c, std::ostream* out) {
+    *out << c.q << " of " << c.kv << " tokens, head_dim " << c.head_dim;
+}
+
 class CausalPrefill : public ::testing::TestWithParam<Causal> {};
 
 TEST_P(CausalPrefill, EveryQueryTileSeesTheKeysUpToItsLastQuery) {

@@ -1,6 +1,7 @@
 // A product's trace covers the product: every output once, every pair of A and B tiles once.
 #include "workload/gemm.h"
 
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -25,6 +26,18 @@ struct Product {
     GemmShape shape;
     ScheduleWish wish;
 };
+
+void PrintTo(const Product& p, std::ostream* out) {
+    const auto& [shape, wish] = p;
+    *out << fmt::format("{}x{}x{}", shape.m, shape.n, shape.k);
+    if (shape.batch > 1) *out << " batch " << shape.batch;
+    *out << " " << trace::name_of(shape.dtype);
+    if (wish.tile) *out << fmt::format(" in {}", fmt::join(*wish.tile, "x"));
+    if (wish.stages) *out << " stages " << *wish.stages;
+    if (wish.cluster) *out << " cluster " << *wish.cluster;
+    if (wish.split) *out << " split " << *wish.split;
+    if (wish.stream_k.value_or(false)) *out << " stream_k";
+}
 
 ScheduleWish wish_of(std::array<int, 3> tile, int cluster, int split, std::optional<int> stages = {}) {
     ScheduleWish wish;
