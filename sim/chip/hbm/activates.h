@@ -12,7 +12,11 @@ namespace memwall::chip {
 class ActivateWindow {
 public:
     explicit ActivateWindow(const HbmTiming& timing)
-        : rrds_(timing.rrds), rrdl_(timing.rrdl), faw_(timing.faw), gang_(timing.gang) {
+        : rrds_(timing.rrds),
+          rrdl_(timing.rrdl),
+          faw_(timing.faw),
+          gang_spread_(timing.gang_spread),
+          gang_(timing.gang) {
         last_four_.fill(-1000);
         group_ok_.fill(0);
     }
@@ -29,12 +33,13 @@ public:
             oldest_ = (oldest_ + 1) % last_four_.size();
             any_ok_ = std::max(at + rrds_, last_four_[oldest_] + faw_);
         }
-        group_ok_[static_cast<std::size_t>(group)] = at + rrdl_;
+        // Each bank of the next gang follows this one's in its own bank group.
+        group_ok_[static_cast<std::size_t>(group)] = at - gang_spread_ + rrdl_;
         return at;
     }
 
 private:
-    Clk rrds_, rrdl_, faw_;
+    Clk rrds_, rrdl_, faw_, gang_spread_;
     int gang_;
     Clk any_ok_ = 0;
     std::array<Clk, 4> last_four_;

@@ -166,8 +166,8 @@ void PseudoChannel::observe(Ps now, ChannelObservation& out) const {
     // Refreshes of an idle pseudo-channel are caught up when work arrives; they count when they fell due.
     const bool idle = entries_[kRead] + entries_[kWrite] == 0;
     const std::uint64_t due = refresh_.fallen_due(timing_.edge_at(static_cast<double>(now.count)));
-    out.refreshes =
-        (idle ? std::max(due, refresh_.done()) : refresh_.done()) * static_cast<std::uint64_t>(timing_.gang);
+    out.refreshes = idle ? std::max(due, refresh_.done()) : refresh_.done();
+    if (refresh_.kind() == RefreshKind::per_bank) out.refreshes *= static_cast<std::uint64_t>(timing_.gang);
     out.time = time(now);
 }
 

@@ -41,7 +41,7 @@ namespace memwall::chip {
 struct DramRequest {
     std::uint32_t tag;          ///< given back on completion
     std::uint32_t page;         ///< page number inside the pseudo-channel; see BankMap
-    std::uint16_t first_burst;  ///< first + bursts <= page_bytes / burst_bytes
+    std::uint16_t first_burst;  ///< first + bursts <= gang_page_bytes() / burst_bytes
     std::uint16_t bursts;
     bool write;
     Ps arrival;  ///< at the controller

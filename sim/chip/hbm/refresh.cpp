@@ -19,7 +19,7 @@ RefreshKind kind_of(const std::string& name) {
 
 RefreshSchedule::RefreshSchedule(const device::HbmParams& p, const HbmTiming& timing, int banks, std::uint32_t seed)
     : kind_(kind_of(p.refresh)),
-      postpone_max_(kind_ == RefreshKind::per_bank ? p.refresh_postpone_max : 0),
+      postpone_max_(kind_ == RefreshKind::per_bank ? p.refresh_postpone_max / timing.gang : 0),
       interval_(kind_ == RefreshKind::per_bank ? timing.refi / banks : timing.refi),
       phase_(static_cast<double>((seed * 0x9E3779B1U) >> 8) / static_cast<double>(1U << 24)),
       per_round_(kind_ == RefreshKind::per_bank ? static_cast<std::uint64_t>(banks) : 1),

@@ -1,10 +1,11 @@
 // Refresh: which bank, when.
 //
 // JESD238 asks for 8192 refreshes of every bank per retention time: one command for all banks every tREFI, or one per
-// bank, spread evenly, so that one falls due every tREFI / banks. Commands may be owed up to a limit. Per-bank refresh
-// goes in rounds: each bank once, in any order, so a controller that sees its queue refreshes banks that nothing waits
-// for. (Order within a round is free in HBM3; that the controller of a GPU uses it is an assumption, supported by reads
-// at 95 % of peak where refresh of all banks would leave 91 %.)
+// bank, spread evenly, so that one falls due every tREFI / banks; the banks of a gang fall due together, and count as
+// one here. Commands may be owed up to a limit. Per-bank refresh goes in rounds: each bank once, in any order, so a
+// controller that sees its queue refreshes banks that nothing waits for. (Order within a round is free in HBM3; that
+// the controller of a GPU uses it is an assumption, supported by reads at 95 % of peak where refresh of all banks would
+// leave 91 %.)
 //
 // This room knows due times and rounds; the pseudo-channel knows its banks and executes.
 #pragma once

@@ -75,7 +75,7 @@ void PseudoChannel::activate(int bank) {
     b.opened = activates_.issue(map_.group_of(bank), now_);
     // A gang's PRE and ACT follow one another at rrds, so its first bank may be what its last one allows, that much
     // before.
-    const Clk first = b.opened - (timing_.gang - 1) * timing_.rrds;
+    const Clk first = b.opened - timing_.gang_spread;
     b.act_ok = first + timing_.rc;
     b.pre_ok = first + timing_.ras;
     banks_.open(bank, banks_.node(b.head[d]).row, now_);

@@ -49,6 +49,7 @@ HbmTiming::HbmTiming(const device::HbmParams& p) {
     lanes = static_cast<int>((ccdl + ccds - 1) / ccds);
     pitch = lanes * ccds;
     gang = p.run_bank_groups;
+    gang_spread = (gang - 1) * rrds;
 }
 
 BankMap::BankMap(const device::HbmParams& p)
@@ -61,7 +62,7 @@ BankMap::BankMap(const device::HbmParams& p)
       hashed_(p.bank_map == "hashed") {
     if (!std::has_single_bit(groups_) || !std::has_single_bit(banks_) || banks() > 64) {
         throw InputError("/hbm/bank_groups, /hbm/banks_per_group, /hbm/sids", std::to_string(banks()) + " banks",
-                         "powers of two in a SID, up to 64 banks of a pseudo-channel");
+                         "powers of two in a SID, up to 64 banks of a pseudo-channel (or gangs of them)");
     }
 }
 

@@ -27,7 +27,7 @@
 //
 // Sources: the rules are those of Ramulator 2.1's HBM3 standard (its reading of JESD238); the values are the device's.
 // Not modelled: the row command bus (ACT takes 1.5 clocks, PRE and REF half a clock: rrds is longer than that), tPPD,
-// tRREFD.
+// tRREFD (a few ns by which the REFs of a gang should be further apart).
 #pragma once
 
 #include <cstdint>
@@ -63,9 +63,10 @@ struct HbmTiming {
     Clk rfcpb, rfcab;
     double refi;  ///< fractional: due times are multiples of it
     double controller_ps;
-    int lanes;  ///< runs in different bank groups that fill the column bus together: ccdl / ccds
-    Clk pitch;  ///< between two bursts of one run: lanes * ccds, which is ccdl where that divides
-    int gang;   ///< banks that open together; 1: each by itself
+    int lanes;        ///< runs in different bank groups that fill the column bus together: ccdl / ccds
+    Clk pitch;        ///< between two bursts of one run: lanes * ccds, which is ccdl where that divides
+    int gang;         ///< banks that open together; 1: each by itself
+    Clk gang_spread;  ///< from the first command to a gang's banks to the last
 
     /// First clock edge at or after `ps`; a hair above an edge still is that edge.
     [[nodiscard]] Clk edge_at(double ps) const {

@@ -93,7 +93,8 @@ void PseudoChannel::refresh_all_banks() {
     for (int bank = 0; bank < banks_.size(); ++bank) {
         const Bank& b = banks_[bank];
         const Clk pre = std::max(b.pre_ok, b.pre_at == kNeverClk ? now_ : std::min(b.pre_at, std::max(now_, b.pre_ok)));
-        start = std::max(start, b.row == kClosed ? b.act_ok : std::max(b.act_ok, pre + timing_.rp));
+        const Clk first_bank = b.row == kClosed ? b.act_ok : std::max(b.act_ok, pre + timing_.rp);
+        start = std::max(start, first_bank + timing_.gang_spread);
     }
     for (int bank = 0; bank < banks_.size(); ++bank) {
         Bank& b = banks_[bank];

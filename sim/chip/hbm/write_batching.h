@@ -18,7 +18,7 @@ public:
         : high_(params.write_high_watermark * 64 / params.burst_bytes),
           low_(params.write_low_watermark * 64 / params.burst_bytes),
           idle_drain_(timing.edge_at(params.write_idle_drain_ns * 1e3)),
-          prepare_(timing.rp + timing.rcd[kWrite]),
+          prepare_(timing.rp + timing.gang_spread + timing.rcd[kWrite]),
           pitch_(timing.pitch) {}
 
     [[nodiscard]] Direction direction() const { return direction_; }

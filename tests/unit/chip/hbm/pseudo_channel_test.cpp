@@ -230,6 +230,37 @@ TEST(PseudoChannelTest, AGangTakesTwoOfTheFourActivates) {
     EXPECT_EQ(bench.seen().row_misses, 3U);
 }
 
+// tRRD_L holds between banks of one group, of which two gangs have two pairs: both are further apart than that anyway.
+TEST(PseudoChannelTest, GangsOfOneGroupFollowAsCloselyAsAnyOthers) {
+    static_assert(2 * kRrdS >= 5);  // tRRD_L
+    Bench bench(ganged_hbm());
+    bench.read(1, gang_page(0, 0));
+    bench.read(2, gang_page(0, 1));
+    EXPECT_EQ(bench.finish()[2], 3 * kRrdS + kRcdRd + kCl + kBl);
+}
+
+// A batch of writes turns the bus when the rows of all its banks are open.
+TEST(PseudoChannelTest, WritesOfAGangArePreparedInTime) {
+    HbmParams p = ganged_hbm();
+    p.write_high_watermark = 2, p.write_low_watermark = 0;
+    Bench bench(p);
+    bench.read(0, gang_page(0, 0), 32, 0);
+    bench.write(1, gang_page(1, 0), 2, 40);
+    bench.write(2, gang_page(1, 0), 2, 40, 2);  // the watermark, while the read transfers
+    auto at = bench.finish();
+    const Clk turn = 40 + kRp + kRrdS + kRcdWr, last_read = kRrdS + kRcdRd + (turn - kRrdS - kRcdRd - 1) / 2 * 2;
+    EXPECT_EQ(at[2], last_read + kRtw + (4 - 1) * kCcdS + kCwl + kBl);
+}
+
+TEST(PseudoChannelTest, RefreshOfAllBanksCountsOnceForAGang) {
+    HbmParams p = ganged_hbm();
+    p.refresh = "all_bank";
+    Bench bench(p);
+    bench.read(1, gang_page(0, 0));
+    bench.finish();
+    EXPECT_NEAR(static_cast<double>(bench.seen(from_ns(3e6)).refreshes), 3e6 / 3900, 2);
+}
+
 TEST(PseudoChannelTest, AGangHasAPageOfBothRowsAndItsOwnRowCycle) {
     Bench bench(ganged_hbm());
     bench.read(1, gang_page(0, 0), 64);  // 2 KiB, which two pages of 1 KiB hold
