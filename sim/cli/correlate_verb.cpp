@@ -59,7 +59,12 @@ std::uint64_t situation_of(const CorrelateOptions& o, const ConfigDirs& configs)
                      hash);
     }
     for (const std::string& set : o.sets) hash = fnv1a(set, hash);
-    return fnv1a(fmt::format("{}", o.most_tflop), hash);
+    return hash;
+}
+
+/// A record that an earlier run left out for its length, which this one may have time for.
+bool left_out(const fs::path& file) {
+    return simulation_of(load_json(file), file.string()).skipped.ends_with(kTooLong);
 }
 
 /// PRODUCT=DEVICE of each `--device`. Throws InputError.
@@ -97,7 +102,7 @@ public:
         total_ = started.size();
         for (std::size_t i = 0; i < records.size(); ++i) {
             if (std::exchange(started[files[i]], true)) continue;
-            if (options_.resume && fs::exists(folder_ / files[i])) {
+            if (options_.resume && fs::exists(folder_ / files[i]) && !left_out(folder_ / files[i])) {
                 ++done_;
                 continue;
             }

@@ -122,8 +122,7 @@ validate::Simulation Replay::run(const validate::Record& record, device::Device 
     const trace::Trace& trace = work.trace;
     double flops = 0;
     for (std::size_t k = trace.warmup_kernels; k < trace.kernels.size(); ++k) flops += trace.kernels[k].flops;
-    if (flops > 1e12 * most_tflop_)
-        throw InputError(fmt::format("more than {} TFLOP (--most-tflop): it would take long", most_tflop_));
+    if (flops > 1e12 * most_tflop_) throw InputError(fmt::format("more than {} TFLOP{}", most_tflop_, kTooLong));
     const bool measured = record.sm_clock_mhz && !record.clock_is_ceiling;
     if (e.at_full_clock && !measured) device.clocks.sm_mhz = highest_mhz(e.op, work, device);
     const bool clock_known = e.at_full_clock || measured;

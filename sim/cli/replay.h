@@ -16,6 +16,9 @@ namespace memwall::cli {
 /// A skipped record whose simulation broke a law or deadlocked starts so; everything else that is skipped is no fault.
 inline constexpr const char* kBroken = "the simulated machine failed: ";
 
+/// How the reason ends for which a record of more arithmetic than asked for is skipped.
+inline constexpr const char* kTooLong = " (--most-tflop): it would take long";
+
 class Replay {
 public:
     /// `sets`: overrides on every device. Records of more arithmetic than `most_tflop` are skipped. `stand_ins`: of a

@@ -101,6 +101,18 @@ TEST_F(Correlate, ALockedClockStaysUnderThePowerLimit) {
     EXPECT_EQ(records[3]["simulated_as"]["sm_clock_mhz"], 1830);
 }
 
+// What was left out for its length is simulated when there is time, and nothing else again.
+TEST_F(Correlate, GoesOnWithLongerWork) {
+    std::ofstream(folder_ / "long.json") << R"({"schema": "memwall-reference/1", "records": [
+        {"id": "long", "device": "h100-sxm5", "kind": "kernel", "op": "gemm", "metric": "time_us", "value": 5,
+         "params": {"m": 512, "n": 512, "k": 512, "dtype": "bf16"}, "sm_clock_mhz": 1500}]})";
+    const std::string options = "--reference " + (folder_ / "long.json").string() + out("long");
+    ASSERT_EQ(run(options + " --most-tflop 0.0001"), 0) << text("complaint");
+    EXPECT_TRUE(json::parse(text("long/correlation.json"))["records"][0]["skipped"].is_string());
+    ASSERT_EQ(run(options + " --most-tflop 1 --resume"), 0) << text("complaint");
+    EXPECT_GT(json::parse(text("long/correlation.json"))["records"][0]["simulated"].get<double>(), 1);
+}
+
 // What a long sequence takes for each kernel, whose first and last differ: the same of 10 and of 40, and a gap more.
 TEST_F(Correlate, ALaunchIsOneOfALongSequence) {
     std::ofstream(folder_ / "launches.json") << R"({"schema": "memwall-reference/1", "records": [
