@@ -29,7 +29,7 @@ double instructions(const Simulated& s, const workload::OpSpec& op) {
     return s.result.flops / (2.0 * m * n * k * s.run.sms);
 }
 
-/// Of a sequence of like kernels. The first follows a warm-up and the last has no gap behind it: neither is counted.
+/// Of a sequence of like kernels, from the end of the first counted one to that of the last: as many gaps as kernels.
 double period_us(const Simulated& s) {
     const auto& first = s.seen.kernels[s.run.first_counted];
     const auto& last = s.seen.kernels.back();

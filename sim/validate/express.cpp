@@ -265,6 +265,8 @@ Expressed express(const Record& r, const device::Device& device) {
     if (r.timing == Timing::event && r.kind == "kernel" && !is_stream(r.op)) e.added_us = device.launch.graph_gap_us;
     if (r.timing == Timing::event_with_launch) e.added_us = device.launch.first_launch_us;
     const std::string* data = r.find("data");
+    if (data != nullptr && *data != "random" && *data != "zeros" && *data != "constant")
+        refuse(fmt::format("data \"{}\": random, zeros or constant", *data));
     e.at_full_clock = e.op.op() == "pointer_chase" || e.op.op() == "dsmem_chase" || e.op.op() == "launch" ||
                       (data != nullptr && (*data == "zeros" || *data == "constant"));
     return e;

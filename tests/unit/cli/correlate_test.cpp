@@ -51,6 +51,21 @@ protected:
     [[nodiscard]] std::string reference() const { return "--reference " + (folder_ / "some.json").string(); }
     [[nodiscard]] std::string out(const std::string& name) const { return " --out " + (folder_ / name).string(); }
 
+    /// Changes what a run into `folder` has kept of its record of `op`: where the result shows it, it was used.
+    void change_kept(const std::string& folder, const std::string& op, double simulated) const {
+        fs::path kept;
+        json one;
+        for (const auto& entry : fs::directory_iterator(folder_ / folder / "records")) {
+            const json found = json::parse(std::ifstream(entry.path()));
+            if (!found.contains("op") || !found["op"].get<std::string>().starts_with(op)) continue;
+            kept = entry.path();
+            one = found;
+        }
+        ASSERT_FALSE(kept.empty());
+        one["simulated"] = simulated;
+        std::ofstream(kept) << one.dump();
+    }
+
     fs::path folder_ = fs::temp_directory_path() / ("memwall-correlate-" + std::to_string(getpid()));
 };
 
@@ -105,12 +120,17 @@ TEST_F(Correlate, ALockedClockStaysUnderThePowerLimit) {
 TEST_F(Correlate, GoesOnWithLongerWork) {
     std::ofstream(folder_ / "long.json") << R"({"schema": "memwall-reference/1", "records": [
         {"id": "long", "device": "h100-sxm5", "kind": "kernel", "op": "gemm", "metric": "time_us", "value": 5,
-         "params": {"m": 512, "n": 512, "k": 512, "dtype": "bf16"}, "sm_clock_mhz": 1500}]})";
+         "params": {"m": 512, "n": 512, "k": 512, "dtype": "bf16"}, "sm_clock_mhz": 1500},
+        {"id": "short", "device": "h100-sxm5", "kind": "kernel", "op": "elementwise", "metric": "time_us", "value": 2,
+         "params": {"elements": 65536, "reads": 1, "writes": 1, "dtype": "bf16"}, "sm_clock_mhz": 1500}]})";
     const std::string options = "--reference " + (folder_ / "long.json").string() + out("long");
     ASSERT_EQ(run(options + " --most-tflop 0.0001"), 0) << text("complaint");
     EXPECT_TRUE(json::parse(text("long/correlation.json"))["records"][0]["skipped"].is_string());
+    change_kept("long", "elementwise", 300);
     ASSERT_EQ(run(options + " --most-tflop 1 --resume"), 0) << text("complaint");
-    EXPECT_GT(json::parse(text("long/correlation.json"))["records"][0]["simulated"].get<double>(), 1);
+    const json records = json::parse(text("long/correlation.json"))["records"];
+    EXPECT_GT(records[0]["simulated"].get<double>(), 1);
+    EXPECT_EQ(records[1]["simulated"], 300);
 }
 
 // What a long sequence takes for each kernel, whose first and last differ: the same of 10 and of 40, and a gap more.
@@ -134,16 +154,7 @@ TEST_F(Correlate, AnswersTheSameHoweverManyJobsAndWhenResumed) {
     ASSERT_EQ(run(reference() + out("b") + " --jobs 3"), 0);
     EXPECT_EQ(text("a/correlation.json"), text("b/correlation.json"));
     // What is kept is used: a kept result that was changed shows.
-    fs::path kept;
-    for (const auto& entry : fs::directory_iterator(folder_ / "a" / "records")) {
-        std::ifstream in(entry.path());
-        const json one = json::parse(in);
-        if (one.contains("op") && one["op"].get<std::string>().starts_with("pointer_chase")) kept = entry.path();
-    }
-    ASSERT_FALSE(kept.empty());
-    json changed = json::parse(std::ifstream(kept));
-    changed["simulated"] = 300.0;
-    std::ofstream(kept) << changed.dump();
+    change_kept("a", "pointer_chase", 300);
     ASSERT_EQ(run(reference() + out("a") + " --resume"), 0);
     EXPECT_EQ(json::parse(text("a/correlation.json"))["records"][0]["simulated"], 300);
     ASSERT_EQ(run(reference() + out("a")), 0);

@@ -164,6 +164,21 @@ TEST(Express, AProductOfTheSameChipIsSimulatedAsIt) {
     EXPECT_EQ(validate::device_for("h200-sxm"), "h200-sxm");
 }
 
+// What operands hold decides the clock, not the work; a word that says nothing of it is no silent default.
+TEST(Express, OperandsThatSwitchFewWiresLeaveTheClockAlone) {
+    const auto full_clock = [](const std::string& data) {
+        const auto e = validate::express(
+            record_of("gemm", {{"m", "64"}, {"n", "64"}, {"k", "64"}, {"dtype", "bf16"}, {"data", data}}, "time_us"),
+            pcie());
+        EXPECT_EQ(e.op.find("data"), nullptr);
+        return e.at_full_clock;
+    };
+    EXPECT_TRUE(full_clock("zeros"));
+    EXPECT_TRUE(full_clock("constant"));
+    EXPECT_FALSE(full_clock("random"));
+    EXPECT_THROW(full_clock("constnat"), InputError);
+}
+
 TEST(Express, AShortLoopIsServedByTheL1AndALongOneIsNot) {
     const auto small = validate::express(record_of("pointer_chase", {{"bytes", "102400"}}, "latency_cycles"), pcie());
     EXPECT_EQ(*small.op.find("access"), "l1");

@@ -1,4 +1,4 @@
-// HBM parameters as configs/devices/h100-sxm5.json has them, and a source that keeps a pseudo-channel's queue full.
+// HBM3 parameters with banks one by one, and a source that keeps a pseudo-channel's queue full.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,9 @@
 
 namespace memwall::chip::testing {
 
-/// H100 SXM5: 5.238 Gb/s, the timings of Ramulator 2.1's HBM3_6400Mbps preset with their nanoseconds kept.
+/// H100's 5.238 Gb/s, the timings of Ramulator 2.1's HBM3_6400Mbps preset with their nanoseconds kept, and the queue of
+/// the cycle-level simulators. What configs/devices/h100-sxm5.json infers beyond them (gangs, a queue of 32 and
+/// whole-chip traffic for it) is held against silicon in tests/property/physics_test.cpp.
 inline device::HbmParams h100_hbm() {
     device::HbmParams p{};
     p.standard = "HBM3";
