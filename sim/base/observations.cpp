@@ -65,6 +65,7 @@ Counters& Counters::operator+=(const Counters& o) {
     sm_write_bytes += o.sm_write_bytes;
     multicast_bytes += o.multicast_bytes;
     smem_bytes += o.smem_bytes;
+    smem_busy_ps += o.smem_busy_ps;
     tensor_busy_ps += o.tensor_busy_ps;
     vector_busy_ps += o.vector_busy_ps;
     sfu_busy_ps += o.sfu_busy_ps;
@@ -96,6 +97,7 @@ Counters operator-(Counters a, const Counters& b) {
     a.sm_write_bytes -= b.sm_write_bytes;
     a.multicast_bytes -= b.multicast_bytes;
     a.smem_bytes -= b.smem_bytes;
+    a.smem_busy_ps -= b.smem_busy_ps;
     a.tensor_busy_ps -= b.tensor_busy_ps;
     a.vector_busy_ps -= b.vector_busy_ps;
     a.sfu_busy_ps -= b.sfu_busy_ps;

@@ -47,7 +47,8 @@ struct Counters {
     std::uint64_t sm_read_bytes = 0, sm_write_bytes = 0;  ///< delivered to SMs; sent by SMs
     std::uint64_t multicast_bytes = 0;                    ///< of sm_read: delivered by multicast copies
     std::uint64_t smem_bytes = 0;                         ///< moved by shared memory
-    double tensor_busy_ps = 0;                            ///< summed over SMs
+    double smem_busy_ps = 0;                              ///< summed over SMs, as the following
+    double tensor_busy_ps = 0;
     double vector_busy_ps = 0, sfu_busy_ps = 0;
     double wait_data_ps = 0;  ///< consumers waiting on a full barrier, per SM with work, summed
     double sm_active_ps = 0;  ///< SMs with at least one CTA, summed

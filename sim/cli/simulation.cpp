@@ -54,7 +54,6 @@ result::RunDescription describe(const workload::OpSpec& op, const Work& work, co
     run.sms = d.sms();
     run.pseudo_channels = d.hbm.pseudo_channels();
     run.hbm_peak_gbps = d.hbm.peak_gbps();
-    run.smem_bytes_per_cycle = d.sm.smem_bytes_per_cycle;
     run.vector_lanes = d.sm.fp32_ops_per_cycle;
     run.l2_peak_gbps = d.floorplan.crossbar_slice.bytes_per_cycle_back * d.l2.slices * d.clocks.l2_mhz * 1e-3;
     // Both directions, without the headers of its lines.

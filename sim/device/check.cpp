@@ -41,6 +41,8 @@ struct Checker {
         ordered("/sm/smem_bytes", "smem_bytes", d.sm.smem_bytes, "l1_bytes", d.sm.l1_bytes);
         ordered("/sm/smem_reserved_per_cta_bytes", "smem_reserved_per_cta_bytes", d.sm.smem_reserved_per_cta_bytes,
                 "smem_per_cta_max_bytes", d.sm.smem_per_cta_max_bytes);
+        ordered("/sm/async_copy_bytes_per_cycle", "async_copy_bytes_per_cycle", d.sm.async_copy_bytes_per_cycle,
+                "smem_bytes_per_cycle", d.sm.smem_bytes_per_cycle);
         ordered("/sm/max_warps", "32 * max_warps", 32.0 * d.sm.max_warps, "max_threads", d.sm.max_threads);
         constexpr int kMostL1 = 16 << 20;  // each SM's tags are kept
         ordered("/sm/l1_bytes", "l1_bytes", d.sm.l1_bytes, "the most that is simulated", kMostL1);

@@ -50,10 +50,11 @@ struct SmParams {
     double smem_bytes_per_cycle;  ///< shared by TMA writes, tensor-core operand reads and the threads
     double fp32_ops_per_cycle;    ///< lanes
     double sfu_ops_per_cycle;
-    double load_issue_cycles;    ///< plain load: issue, address path and L1 miss, before the SM's port
-    double load_return_cycles;   ///< plain load: from the SM's port to the register
-    double lsu_bytes_per_cycle;  ///< plain loads and stores leave the SM at this rate
-    int load_bytes_in_flight;    ///< plain loads that may be outstanding
+    double load_issue_cycles;           ///< plain load: issue, address path and L1 miss, before the SM's port
+    double load_return_cycles;          ///< plain load: from the SM's port to the register
+    double lsu_bytes_per_cycle;         ///< plain loads and stores leave the SM at this rate
+    double async_copy_bytes_per_cycle;  ///< threads' asynchronous copies are written into shared memory at this rate
+    int load_bytes_in_flight;           ///< plain loads that may be outstanding
     int store_bytes_in_flight;
     double barrier_wait_cycles;  ///< mbarrier completion to the waiting warp's next instruction
     double barrier_arrive_cycles;

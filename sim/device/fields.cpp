@@ -74,6 +74,7 @@ void sm_fields(Table& t, SmParams& sm) {
     t.cycles("/sm/load_issue_cycles", sm.load_issue_cycles);
     t.cycles("/sm/load_return_cycles", sm.load_return_cycles);
     t.width("/sm/lsu_bytes_per_cycle", sm.lsu_bytes_per_cycle);
+    t.width("/sm/async_copy_bytes_per_cycle", sm.async_copy_bytes_per_cycle);
     t.bytes("/sm/load_bytes_in_flight", sm.load_bytes_in_flight, 128);
     t.bytes("/sm/store_bytes_in_flight", sm.store_bytes_in_flight, 128);
     t.cycles("/sm/barrier_wait_cycles", sm.barrier_wait_cycles);

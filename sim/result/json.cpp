@@ -185,10 +185,9 @@ std::string to_json(const RunDescription& run, const RunResult& r, const Observa
                   {"coalesced_bytes", c.l2_coalesced_bytes},
                   {"writeback_bytes", c.l2_writeback_bytes},
                   {"link_bytes", c.link_bytes}};
-    json["smem"] = {
-        {"bytes", c.smem_bytes},
-        {"bytes_per_cycle_per_sm", tidy(static_cast<double>(c.smem_bytes) / r.sm_cycles / run.sms)},
-        {"busy_fraction", tidy(static_cast<double>(c.smem_bytes) / run.smem_bytes_per_cycle / r.sm_cycles / run.sms)}};
+    json["smem"] = {{"bytes", c.smem_bytes},
+                    {"bytes_per_cycle_per_sm", tidy(static_cast<double>(c.smem_bytes) / r.sm_cycles / run.sms)},
+                    {"busy_fraction", tidy(r.smem_busy)}};
     json["tensor"] = {{"busy_fraction", tidy(r.tensor_busy)}};
     json["roofline_us"] = {{"compute", tidy(r.roofline_compute_us)}, {"memory", tidy(r.roofline_memory_us)}};
     json["tile_lifetime"] = {{"hbm", tidy(r.lifetime.hbm)},

@@ -30,7 +30,6 @@ double memory_roofline_us(const RunDescription& run, double moved, double compul
 /// before the op is longer than the op, else "latency".
 std::string bound_of(const RunDescription& run, const Counters& used, const OpResult& op) {
     const double sm_ps = op.time_us * kPsPerUs * run.sms;
-    const double sm_cycles = op.time_us * run.sm_clock_mhz * run.sms;
     const double channel_ps = op.time_us * kPsPerUs * run.pseudo_channels;
     const auto gbps = [&](std::uint64_t bytes) { return ratio(static_cast<double>(bytes) * 1e-3, op.time_us); };
     struct Use {
@@ -42,7 +41,7 @@ std::string bound_of(const RunDescription& run, const Counters& used, const OpRe
                         {"l2", ratio(gbps(used.l2_read_bytes), run.l2_peak_gbps)},
                         {"link", ratio(gbps(used.link_bytes), run.link_peak_gbps)},
                         {"crossbar", ratio(gbps(used.sm_read_bytes - used.multicast_bytes), run.crossbar_peak_gbps)},
-                        {"smem", ratio(static_cast<double>(used.smem_bytes) / run.smem_bytes_per_cycle, sm_cycles)},
+                        {"smem", ratio(used.smem_busy_ps, sm_ps)},
                         {"tensor", ratio(used.tensor_busy_ps, sm_ps)},
                         {"vector", ratio(used.vector_busy_ps, sm_ps)},
                         {"sfu", ratio(used.sfu_busy_ps, sm_ps)}};
@@ -169,6 +168,7 @@ RunResult analyse(const RunDescription& run, const Observations& seen) {
     result.tflops = ratio(result.flops, time_us) * 1e-6;
     result.arithmetic_intensity = dram_bytes > 0 ? result.flops / dram_bytes : 0;
     result.tokens_per_s = ratio(run.tokens, time_us) * 1e6;
+    result.smem_busy = ratio(c.smem_busy_ps, time_us * kPsPerUs * run.sms);
     result.tensor_busy = ratio(c.tensor_busy_ps, time_us * kPsPerUs * run.sms);
     const auto rows = static_cast<double>(c.dram_row_hits + c.dram_row_misses + c.dram_row_conflicts);
     result.row_hit_rate = rows > 0 ? static_cast<double>(c.dram_row_hits) / rows : 0;

@@ -82,7 +82,7 @@ struct RunDescription {
     int sms = 0;
     int pseudo_channels = 0;
     double hbm_peak_gbps = 0;
-    double smem_bytes_per_cycle = 0, vector_lanes = 0;
+    double vector_lanes = 0;
     double l2_peak_gbps = 0;        ///< what the slices' ports pass
     double crossbar_peak_gbps = 0;  ///< what the GPCs' ports pass
     double link_peak_gbps = 0;      ///< what passes between the partitions, both ways
@@ -126,7 +126,7 @@ struct RunResult {
     double flops = 0, tflops = 0, arithmetic_intensity = 0, tokens_per_s = 0;
     /// FLOPs over peak; DRAM bytes (those moved or the compulsory ones, whichever are fewer) over peak.
     double roofline_compute_us = 0, roofline_memory_us = 0;
-    double tensor_busy = 0, row_hit_rate = 0, refresh_fraction = 0, l2_hit_rate = 0;
+    double smem_busy = 0, tensor_busy = 0, row_hit_rate = 0, refresh_fraction = 0, l2_hit_rate = 0;
     Counters counters;  ///< of the counted part, extrapolated
     Lifetime lifetime;  ///< fractions that add up to 1
     std::vector<OpResult> ops;

@@ -22,26 +22,11 @@ constexpr DtypeInfo kDtypes[] = {{Dtype::fp32, "fp32", 32}, {Dtype::tf32, "tf32"
 
 constexpr const char* kRuntimes[] = {"stream", "graph", "pdl", "megakernel"};
 
-constexpr const char* kSteps[] = {"loop_begin",
-                                  "loop_end",
-                                  "acquire",
-                                  "load",
-                                  "commit",
-                                  "wait_full",
-                                  "release",
-                                  "mma",
-                                  "wait_mma",
-                                  "vector",
-                                  "store",
-                                  "reduce",
-                                  "wait_stores",
-                                  "sync_cta",
-                                  "sync_cluster",
-                                  "wait_dependency",
-                                  "trigger_dependents",
-                                  "chase",
-                                  "signal",
-                                  "wait_signal"};
+constexpr const char* kSteps[] = {
+    "loop_begin",  "loop_end",   "acquire",    "load",         "commit",          "wait_full",
+    "release",     "mma",        "wait_mma",   "vector",       "store",           "reduce",
+    "wait_stores", "wait_reads", "sync_cta",   "sync_cluster", "wait_dependency", "trigger_dependents",
+    "chase",       "signal",     "wait_signal"};
 
 /// Allocations begin at 2 MiB boundaries, as the driver's do.
 constexpr std::uint64_t kPageBytes = 2ULL << 20;

@@ -92,6 +92,7 @@ enum class StepKind : std::uint8_t {
     store,        ///< write `box` of `tensor` at `origin` (asynchronous)
     reduce,       ///< like store, but added into L2 (split-K)
     wait_stores,  ///< wait until this role's stores have been accepted by L2
+    wait_reads,   ///< wait until they have been read from shared memory: cp.async.bulk.wait_group.read
     sync_cta,     ///< barrier among all roles of the CTA
     sync_cluster,
     wait_dependency,     ///< griddepcontrol.wait: until the previous kernel has completed and its writes are visible
@@ -145,6 +146,7 @@ struct Step {
     LoadPath path = LoadPath::tma;
     std::array<Affine, kMaxRank> origin{};
     Extents box{};             ///< elements per dimension; clipped at the tensor's edge
+    int piece_bytes = 0;       ///< of a row, what one instruction of a warp reaches, a power of two; 0: all of it
     int multicast_ctas = 1;    ///< > 1: this CTA loads its 1/multicast share of the box (cut along the first
                                ///< dimension whose extent divides) and every CTA of its multicast group gets it all
     int multicast_stride = 1;  ///< cluster ranks r with equal (r mod stride, r / (stride*ctas)) share a group

@@ -200,10 +200,14 @@ workload::ScheduleWish wish_of(const Record& r) {
         } else if (key == "path") {
             if (value != "tma" && value != "plain") refuse(fmt::format("schedule path \"{}\": tma or plain", value));
             wish.path = value == "tma" ? trace::LoadPath::tma : trace::LoadPath::plain;
+        } else if (key == "store" && r.op == "gemm") {
+            if (value != "tma" && value != "vector" && value != "scalar")
+                refuse(fmt::format("schedule store \"{}\": tma, vector or scalar", value));
+            wish.store = workload::parse_store(value, "schedule store");
         } else {
             refuse(
                 fmt::format("schedule key \"{}\" is not memwall's (tile, stages, split, stream_k, cluster, panel, "
-                            "persistent, path)",
+                            "persistent, path; store of a gemm)",
                             key));
         }
     }

@@ -105,7 +105,15 @@ struct Region {
 
 /// Where results go: C, or under split-K the split's partial sums.
 Step put(const GemmShape& s, const GemmTensors& t, const GemmSchedule& g, const Region& to, LoadPath path) {
-    if (g.split == 1) return move(StepKind::store, -1, t.c, at(s, to.row, to.col), box(s, to.rows, to.cols), path);
+    if (g.split == 1) {
+        Step store = move(StepKind::store, -1, t.c, at(s, to.row, to.col), box(s, to.rows, to.cols), path);
+        if (g.store != StoreBy::tma) {
+            // An instruction of a warp reaches eight rows, of each the neighbours that four threads have.
+            store.path = LoadPath::plain;
+            store.piece_bytes = 4 * (g.store == StoreBy::vector ? 2 : 1) * trace::bits_of(s.out_dtype) / 8;
+        }
+        return store;
+    }
     const Affine slab = item(kSplit, s.batch) + item(kBatch);
     return move(StepKind::store, -1, t.partials, {slab, to.row, to.col}, {1, to.rows, to.cols}, path);
 }
@@ -191,7 +199,8 @@ void append_large(trace::Trace& trace, const GemmShape& s, const GemmTensors& t,
         steps.insert(steps.end(), work.begin(), work.end());
         append(steps, {wait_mma(1), release(0), end_loop(), wait_mma(0), release(0)});
     }
-    const Step epilogue = vector({outputs, 0, outputs * trace::bits_of(s.out_dtype) / 8, 64});
+    const double staged = g.store == StoreBy::tma ? outputs * trace::bits_of(s.out_dtype) / 8 : 0;
+    const Step epilogue = vector({outputs, 0, staged, 64});
     k.roles = {producer};
     // Under Stream-K each consumer has a ring of its own, for the sums of others.
     const int alike = g.stream_k ? 1 : g.groups();

@@ -24,7 +24,7 @@ const std::vector<OpEntry>& table() {
         {"gemm",
          {"m", "n", "k", "dtype"},
          {"out_dtype", "weights_dtype", "batch", "tile", "stages", "split", "stream_k", "cluster", "persistent",
-          "panel", "path", "quantize", "runtime"}},
+          "panel", "path", "store", "quantize", "runtime"}},
         {"attention_prefill",
          {"batch", "heads", "kv_heads", "q", "kv", "head_dim", "causal", "dtype"},
          {"page", "kv_layout", "kv_write", "scheduled", "path", "tile", "stages", "flash"}},

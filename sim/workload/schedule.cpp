@@ -352,7 +352,7 @@ GemmSchedule large(const GemmShape& s, const ScheduleWish& wish, const device::D
         }
     }
     best.stage_bytes = stage_bytes(s, best.tile);
-    best.epilogue_bytes = kEpilogueBytes;
+    best.epilogue_bytes = wish.store.value_or(StoreBy::tma) == StoreBy::tma ? kEpilogueBytes : 0;
     const auto fit = (d.sm.smem_per_cta_max_bytes - best.epilogue_bytes) / best.stage_bytes;
     best.stages = wish.stages.value_or(static_cast<int>(std::clamp<std::int64_t>(fit, 1, kMostStages)));
     const std::int64_t items = ceil_div(s.m, best.tile[0]) * ceil_div(s.n, best.tile[1]) * s.batch * best.split;
@@ -392,6 +392,13 @@ void check_smem(const std::string& what, std::int64_t bytes, const std::string& 
         fmt::format("at most {} bytes per CTA (sm.smem_per_cta_max_bytes): {} stages of this tile", most, fit));
 }
 
+StoreBy parse_store(const std::string& text, const std::string& where) {
+    if (text == "tma") return StoreBy::tma;
+    if (text == "vector") return StoreBy::vector;
+    if (text == "scalar") return StoreBy::scalar;
+    throw InputError(where, "\"" + text + "\"", "tma, vector or scalar");
+}
+
 GemmSchedule choose_gemm(const GemmShape& shape, const ScheduleWish& wish, const device::Device& device) {
     check_wish(wish);
     const bool lanes_bind = on_lanes(shape) && shape.m > kLaneRows && (!wish.tile || is_swapped(*wish.tile));
@@ -399,6 +406,11 @@ GemmSchedule choose_gemm(const GemmShape& shape, const ScheduleWish& wish, const
     GemmSchedule g = is_skinny ? skinny(shape, wish, device) : large(shape, wish, device);
     g.path = wish.path.value_or(trace::LoadPath::tma);
     if (g.path != trace::LoadPath::tma) g.cluster = 1;  // only the TMA multicasts
+    g.store = wish.store.value_or(StoreBy::tma);
+    if (g.store != StoreBy::tma && (g.skinny || g.swapped || g.fma || g.split > 1 || g.stream_k))
+        throw InputError("gemm schedule, store", "vector or scalar",
+                         "tma where k is split, or where a thread's neighbours are not of one row of C: on the lanes, "
+                         "with tokens on the columns, at few rows");
     // Every split must have at least one step of k.
     const std::int64_t steps = ceil_div(shape.k, g.tile[2]);
     g.split = static_cast<int>(ceil_div(steps, ceil_div(steps, std::clamp<std::int64_t>(g.split, 1, steps))));

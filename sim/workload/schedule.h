@@ -12,12 +12,18 @@
 
 namespace memwall::workload {
 
+/// How a large product's results leave: through shared memory by the TMA, or by each thread from its accumulators, of
+/// which a thread has two neighbours in a row: in one store, or one after the other.
+enum class StoreBy : std::uint8_t { tma, vector, scalar };
+StoreBy parse_store(const std::string& text, const std::string& where);
+
 /// What the user asked for; empty fields are chosen.
 struct ScheduleWish {
     std::optional<std::array<int, 3>> tile;
     std::optional<int> stages, split, cluster, panel;
     std::optional<bool> persistent, stream_k;
     std::optional<trace::LoadPath> path;
+    std::optional<StoreBy> store;
 };
 
 struct GemmShape {
@@ -54,6 +60,7 @@ struct GemmSchedule {
                             ///< side (swap-AB)
     bool swapped = false;   ///< large: the same, tokens on the columns, of which a wgmma has any multiple of eight
     trace::LoadPath path = trace::LoadPath::tma;
+    StoreBy store = StoreBy::tma;
     std::int64_t stage_bytes = 0;
     std::int64_t epilogue_bytes = 0;
     [[nodiscard]] std::int64_t smem_bytes() const { return stage_bytes * stages + epilogue_bytes; }

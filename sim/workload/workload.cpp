@@ -150,6 +150,7 @@ ScheduleWish merge_wish(const OpSpec& op, ScheduleWish wish) {
     if (op.has("path") && !wish.path) {
         wish.path = op.word("path", "tma", {"tma", "plain"}) == "tma" ? trace::LoadPath::tma : trace::LoadPath::plain;
     }
+    if (op.has("store") && !wish.store) wish.store = parse_store(*op.find("store"), "operation " + op.op() + ", store");
     if (op.has("persistent") && !wish.persistent) wish.persistent = op.flag("persistent", true);
     if (op.has("stream_k") && !wish.stream_k) wish.stream_k = op.flag("stream_k", false);
     return wish;

@@ -298,7 +298,7 @@ void L2Partition::finish_run(std::uint32_t index, std::int64_t now_ps) {
     while (!slice.stalled.empty() && slice.writes_in_flight <= write_limit_) {
         const std::uint32_t chunk = slice.stalled.front();
         slice.stalled.pop();
-        const std::int64_t begun = look_up_begins(slice, shared_.chunks[chunk].lines, now_ps);
+        const std::int64_t begun = look_up_begins(slice, accesses_of(shared_.chunks[chunk]), now_ps);
         if (shared_.chunks[chunk].access == Access::read) {
             read(chunk, begun);
         } else {

@@ -149,6 +149,14 @@ std::int64_t L2Partition::look_up_begins(Slice& slice, int lines, std::int64_t n
     return static_cast<std::int64_t>(slice.lookups.reserve(static_cast<double>(now_ps), lookup_ps_ * lines));
 }
 
+int L2Partition::accesses_of(const Chunk& chunk) const {
+    const bool writes_here =
+        chunk.access == Access::write && (wiring_.slice_partition[chunk.slice] != half_) == chunk.far;
+    const auto edges = static_cast<std::uint32_t>(chunk.address) | chunk.bytes;
+    const bool parts = edges % static_cast<std::uint32_t>(sector_bytes_) != 0;
+    return writes_here && parts ? 2 * chunk.lines : chunk.lines;
+}
+
 void L2Partition::accept(std::uint32_t index, std::int64_t now_ps) {
     Chunk& chunk = shared_.chunks[index];
     auto& slice = slices_[static_cast<std::size_t>(wiring_.slice_index[chunk.slice])];
@@ -158,7 +166,7 @@ void L2Partition::accept(std::uint32_t index, std::int64_t now_ps) {
         slice.stalled.push(index);
         return;
     }
-    const std::int64_t begun = look_up_begins(slice, chunk.lines, now_ps);
+    const std::int64_t begun = look_up_begins(slice, accesses_of(chunk), now_ps);
     if (chunk.access == Access::read) {
         read(index, begun);
     } else {
@@ -213,7 +221,7 @@ void L2Partition::write(std::uint32_t index, std::int64_t begun_ps) {
 void L2Partition::accept_far_write(std::uint32_t index, std::int64_t now_ps) {
     Chunk& chunk = shared_.chunks[index];
     const auto slice = static_cast<std::size_t>(wiring_.slice_index[chunk.slice]);  // mirrored: the same index
-    write_home(index, slice, look_up_begins(slices_[slice], chunk.lines, now_ps));
+    write_home(index, slice, look_up_begins(slices_[slice], accesses_of(chunk), now_ps));
 }
 
 void L2Partition::write_home(std::uint32_t index, std::size_t slice, std::int64_t begun_ps) {

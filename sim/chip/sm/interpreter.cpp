@@ -185,6 +185,10 @@ Sm::Outcome Sm::step(Cta& cta, int slot, int role_index, RoleState& role, const 
             return Outcome::next;
         case StepKind::wait_stores:
             return role.stores_in_flight == 0 ? Outcome::next : block(role, Wait::stores, now);
+        case StepKind::wait_reads:
+            if (role.stores_unread > 0) return block(role, Wait::reads, now);
+            now = std::max(now, role.stores_read_ps);
+            return Outcome::next;
         case StepKind::sync_cta:
             return sync_cta(cta, slot, role, now);
         case StepKind::sync_cluster:
@@ -284,12 +288,15 @@ void Sm::load(Cta& cta, int slot, int role_index, RoleState& role, const trace::
         }
         now += cycles(device_.tma.issue_cycles);
     }
-    transfer.walk = BoxWalk(tensor, origin, step.box, wiring_.map.granule_bytes());
+    const std::uint32_t granule = wiring_.map.granule_bytes();
+    const auto piece = step.piece_bytes > 0 ? std::min(granule, static_cast<std::uint32_t>(step.piece_bytes)) : granule;
+    transfer.walk = BoxWalk(tensor, origin, step.box, piece);
     if (!is_load) {
         std::int32_t pieces = 0;
         for (BoxWalk counting = transfer.walk; !counting.done(); counting.advance()) ++pieces;
         role.stores_in_flight += pieces;
         cta.stores_in_flight += pieces;
+        ++role.stores_unread;
         stores_.queue.push(transfer);
         emit(stores_, transfer.ready_ps);
         return;
@@ -313,7 +320,7 @@ void Sm::load(Cta& cta, int slot, int role_index, RoleState& role, const trace::
         while (dim + 1 < static_cast<std::size_t>(tensor.rank) && share[dim] % step.multicast_ctas != 0) ++dim;
         share[dim] /= step.multicast_ctas;
         origin[dim] += share[dim] * place;
-        transfer.walk = BoxWalk(tensor, origin, share, wiring_.map.granule_bytes());
+        transfer.walk = BoxWalk(tensor, origin, share, granule);
         chunk.copies = static_cast<std::uint8_t>(step.multicast_ctas);
         chunk.cluster = static_cast<std::uint16_t>(cta.cluster);
         chunk.multicast_base = static_cast<std::uint8_t>(cta.rank - place * step.multicast_stride) & 15;
@@ -430,6 +437,7 @@ void Sm::mma(Cta&, int slot, int role_index, RoleState& role, const trace::Step&
                cost.operand_bytes * smem_ps_per_byte_, cost.instructions};
     tensor_.add(job);
     counters_.smem_bytes += static_cast<std::uint64_t>(cost.operand_bytes);
+    counters_.smem_busy_ps += job.operand_ps;
     ++role.mma_in_flight;
     if (!tensor_.busy()) {
         start_mma(now);
@@ -562,6 +570,7 @@ void Sm::describe_waits(std::vector<std::string>& lines) const {
                                          "waits for its tensor-core work",
                                          "works",
                                          "waits for its stores",
+                                         "waits until its stores have been read",
                                          "waits at the CTA barrier",
                                          "waits at the cluster barrier",
                                          "waits for the previous kernel",

@@ -37,6 +37,7 @@ Sm::Sm(const sc_core::sc_module_name& name, Shared& shared, Workbench& bench, in
       l1_(device_.sm.l1_bytes, device_.l2.line_bytes) {
     const double cycle = wiring_.sm_clock.period_ps();
     smem_ps_per_byte_ = cycle / device_.sm.smem_bytes_per_cycle;
+    async_copy_ps_per_byte_ = cycle / device_.sm.async_copy_bytes_per_cycle;
     atomic_ps_ = atomic_latency_ps(wiring_, index_);
     tma_.ps_per_line = device_.tma.cycles_per_request * cycle;
     tma_.limit = device_.tma.requests_in_flight;
@@ -252,6 +253,7 @@ void Sm::accept_load(const Chunk& chunk, std::int64_t now_ps) {
     std::int64_t landed = now_ps;
     if (chunk.plain) {
         landed += cycles(device_.sm.load_return_cycles);
+        if (!program(cta).kernel->rings[chunk.ring].registers) use_smem(chunk.bytes, async_copy_ps_per_byte_);
     } else {
         use_smem(chunk.bytes);
         landed += static_cast<std::int64_t>(chunk.bytes * smem_ps_per_byte_);
@@ -303,9 +305,17 @@ void Sm::emit(Engine& engine, std::int64_t now_ps) {
             send_request(chunk, static_cast<std::int64_t>(engine.free_ps + transfer.delay_ps));
             engine.free_ps += engine.ps_per_line * chunk.lines + engine.ps_per_byte * chunk.bytes;
         }
+        if (&engine == &stores_) stores_read(transfer.chunk, static_cast<std::int64_t>(engine.free_ps));
         engine.queue.pop();
         engine.set_up = false;
     }
+}
+
+void Sm::stores_read(const Chunk& chunk, std::int64_t at_ps) {
+    Cta& cta = slots_[chunk.cta];
+    RoleState& role = cta.roles[chunk.role];
+    role.stores_read_ps = at_ps;
+    if (--role.stores_unread == 0 && role.wait == Wait::reads) wake(cta, chunk.cta, chunk.role, at_ps);
 }
 
 void Sm::locate(Chunk& chunk, std::uint64_t address, std::uint32_t bytes) const {

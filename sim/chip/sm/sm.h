@@ -128,14 +128,19 @@ private:
     void accept_load(const Chunk& chunk, std::int64_t now_ps);
     void accept_ack(const Chunk& chunk, std::int64_t now_ps);
     void emit(Engine& engine, std::int64_t now_ps);
+    /// The last piece of a store of `chunk`'s role leaves at `at_ps`.
+    void stores_read(const Chunk& chunk, std::int64_t at_ps);
     /// Fills in what follows from the address.
     void locate(Chunk& chunk, std::uint64_t address, std::uint32_t bytes) const;
     void send_request(Chunk& chunk, std::int64_t leaves_ps);
     void start_mma(std::int64_t now_ps);
     void check_mma(std::uint32_t turn, std::int64_t now_ps);
-    void use_smem(std::int64_t bytes) {
+    void use_smem(std::int64_t bytes) { use_smem(bytes, smem_ps_per_byte_); }
+    void use_smem(std::int64_t bytes, double ps_per_byte) {
+        const double ps = static_cast<double>(bytes) * ps_per_byte;
         counters_.smem_bytes += static_cast<std::uint64_t>(bytes);
-        smem_other_ps_ += static_cast<double>(bytes) * smem_ps_per_byte_;
+        counters_.smem_busy_ps += ps;
+        smem_other_ps_ += ps;
     }
     [[nodiscard]] bool watched() const {
         return bench_.timeline != nullptr && bench_.watched[static_cast<std::size_t>(index_)];
@@ -173,7 +178,7 @@ private:
     L1 l1_;
     VectorUnits vector_;
     std::int64_t vector_due_ps_ = kNever.count;  // of the earliest check that is on its way
-    double smem_ps_per_byte_;
+    double smem_ps_per_byte_, async_copy_ps_per_byte_;
     double smem_other_ps_ = 0;  // work of all but the tensor cores, cumulative
     std::uint64_t chunks_out_ = 0, chunks_back_ = 0;
     Counters counters_;

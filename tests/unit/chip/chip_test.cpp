@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "support/kernels.h"
 #include "workload/steps.h"
@@ -153,6 +155,84 @@ TEST(Chip, AConsumerThatBindsHidesTheLoadsBehindEnoughStages) {
     const double shallow = kernel_us(chip::simulate(device, ring_read(read)));
     // Each step now shows its load: at least an L2 round trip and the tile through the port.
     EXPECT_GT(shallow - deep, tiles * 350 * cycle_us);
+}
+
+// A product whose operands keep shared memory's port as busy as the tensor cores: m64 n64 k64 from shared memory takes
+// 4 * 32 cycles of arithmetic and 4 * (2048 + 2048) / 128 of operand reads. A tile of 4096 bytes beside it costs the
+// port 32 cycles by the TMA, 64 by threads' asynchronous copies, none when threads load into registers.
+TEST(Chip, WhatLoadsCostSharedMemoryIsTakenFromTheTensorCores) {
+    const auto device = load("h100-sxm5");
+    RingRead read;
+    read.ctas = 1;
+    read.bytes = 256 << 10;
+    read.tile_bytes = 4096;
+    read.stages = 16;
+    read.passes = 16;
+    const double steps = 16.0 * (256 << 10) / 4096;
+    const auto cycles_of = [&](trace::LoadPath path, bool registers) {
+        read.path = path;
+        Trace t = ring_read(read);
+        Kernel& k = t.kernels[0];
+        k.smem_bytes = registers ? 0 : static_cast<std::int64_t>(read.tile_bytes) * read.stages;
+        k.rings[0].registers = registers;
+        auto& consumer = k.roles[1].steps;
+        const auto work =
+            std::find_if(consumer.begin(), consumer.end(), [](const Step& s) { return s.kind == StepKind::vector; });
+        *work = workload::wait_mma(1);
+        consumer.insert(work, workload::mma({64, 64, 64, trace::Dtype::bf16, false}));
+        return kernel_us(chip::simulate(device, t)) * device.clocks.sm_mhz / steps;
+    };
+    EXPECT_NEAR(cycles_of(trace::LoadPath::plain, true), 128, 3);
+    EXPECT_NEAR(cycles_of(trace::LoadPath::tma, false), 128 + 32, 3);
+    EXPECT_NEAR(cycles_of(trace::LoadPath::plain, false), 128 + 64, 3);
+}
+
+// A buffer may be used again when the TMA has read it (54.5 cycles of its front end, 64 bytes a cycle);
+// L2 has the bytes a round trip later.
+TEST(Chip, StoresAreReadLongBeforeTheyAreDone) {
+    const auto device = load("h100-sxm5");
+    constexpr int kTurns = 200, kBytes = 2048;
+    const auto cycles_of = [&](StepKind until) {
+        Trace t;
+        const int tensor = t.add_tensor("out", trace::Dtype::int8, {kBytes});
+        Kernel k;
+        k.name = "stores";
+        const Step store = workload::move(StepKind::store, -1, tensor, {0}, {kBytes}, trace::LoadPath::tma);
+        k.roles = {{"storer", 1, 1, {loop(kTurns), store, step(until), step(StepKind::loop_end)}}};
+        t.kernels.push_back(k);
+        return kernel_us(chip::simulate(device, t)) * device.clocks.sm_mhz / kTurns;
+    };
+    const double read = cycles_of(StepKind::wait_reads);
+    EXPECT_NEAR(read, 54.5 + kBytes / 64.0, 8);
+    EXPECT_GT(cycles_of(StepKind::wait_stores), read + 250);
+}
+
+// Stores of parts of a row: each piece is a request of its own, and one of less than a sector is merged with what the
+// slice has, which takes it two accesses. Slices that are slow enough bind: N accesses by sectors, 4 N by halves.
+TEST(Chip, WritesOfPartsOfASectorTakeASliceTwice) {
+    const auto device = load("h100-sxm5", {"/l2/lines_per_cycle=0.05"});
+    constexpr int kRows = 64, kRowBytes = 1024, kCtas = 132;
+    const auto cycles_of = [&](int piece_bytes) {
+        Trace t;
+        const int tensor = t.add_tensor("out", trace::Dtype::int8, {kCtas * kRows, kRowBytes});
+        Kernel k;
+        k.name = "stores";
+        k.ctas = kCtas;
+        k.work.extent = {1, 1, kCtas, 1};
+        Step store = workload::move(StepKind::store, -1, tensor, {workload::item(2, kRows), 0}, {kRows, kRowBytes},
+                                    trace::LoadPath::plain);
+        store.piece_bytes = piece_bytes;
+        k.roles = {{"storer", 1, 4, {store}}};
+        t.kernels.push_back(k);
+        const auto seen = chip::simulate(device, t);
+        EXPECT_EQ(seen.total.sm_write_bytes, static_cast<std::uint64_t>(kCtas) * kRows * kRowBytes);
+        return kernel_us(seen) * device.clocks.l2_mhz;
+    };
+    const double sectors = 1.0 * kCtas * kRows * kRowBytes / device.l2.sector_bytes / device.l2.slices;
+    const double whole = cycles_of(32), halves = cycles_of(16);
+    // Half of them go to the far home, past a slice of the near half: 1.5 accesses each; of the halves 2 * (2 + 1/2).
+    EXPECT_NEAR(whole, sectors * 1.5 / 0.05, 0.1 * sectors * 1.5 / 0.05);
+    EXPECT_NEAR(halves, sectors * 5 / 0.05, 0.1 * sectors * 5 / 0.05);
 }
 
 TEST(Chip, JoinsRequestsOfSeveralSmsForOneLine) {

@@ -31,7 +31,7 @@ TEST(Run, NamesTheBusiestResource) {
     used.sfu_busy_ps = 9 * kSmPs;
     EXPECT_EQ(bound(used), "sfu");
     used = {};
-    used.smem_bytes = static_cast<std::uint64_t>(0.9 * 10 * 1000 * kSms * 128);
+    used.smem_busy_ps = 9 * kSmPs;
     EXPECT_EQ(bound(used), "smem");
     used = {};
     used.l2_read_bytes = 45'000'000;  // of 5000 GB/s in 10 us: 90 %

@@ -34,7 +34,6 @@ public:
         run.sms = kSms;
         run.pseudo_channels = kChannels;
         run.hbm_peak_gbps = kPeakGbps;
-        run.smem_bytes_per_cycle = 128;
         run.vector_lanes = 128;
         run.l2_peak_gbps = 5000;
         run.crossbar_peak_gbps = 4000;
