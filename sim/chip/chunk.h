@@ -1,6 +1,7 @@
 // What travels: a chunk is a run of consecutive bytes that share one L2 slice and one granule of the address interleave
 // (2 KiB on Hopper's map), so that no decision of the memory system can tell its lines apart. A strided access makes
-// chunks as small as one sector. Chunks live in one flat pool and are passed by index.
+// chunks as small as one sector, a store of single elements smaller ones. Chunks live in one flat pool and are passed
+// by index.
 #pragma once
 
 #include <cstdint>

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "base/error.h"
@@ -258,6 +259,9 @@ private:
         require(inner * bits_of(t.dtype) % 8 == 0, where(),
                 fmt::format("a box of {} elements of {} in its last dimension", inner, name_of(t.dtype)),
                 "whole bytes");
+        require(s.piece_bytes == 0 ||
+                    (s.path != LoadPath::tma && std::has_single_bit(static_cast<unsigned>(s.piece_bytes))),
+                where(), fmt::format("pieces of {} bytes", s.piece_bytes), "a power of two, not by the TMA");
         if (s.kind != StepKind::load) return;
         RingUse& use = ring_of(s);
         require(use.acquired, where(), "no acquired stage", "an acquire before each load");

@@ -27,10 +27,12 @@ std::map<std::string, std::string> canonical(const std::string& op, std::map<std
         params["reads"] = op == "write" ? "0" : "1";
         params["writes"] = op == "read" ? "0" : "1";
     }
-    // Weights are of the product's own type, and its input comes in that type, unless it says otherwise.
+    // Weights are of the product's own type, its input comes in that type and its results leave by the TMA, unless it
+    // says otherwise.
     if (op == "gemm" && params.contains("dtype")) {
         params.try_emplace("weights_dtype", params["dtype"]);
         params.try_emplace("quantize", "none");
+        params.try_emplace("store", "tma");
     }
     return params;
 }

@@ -118,7 +118,7 @@ trace::Role flash_producer(const AttentionShape& s, const FlashPlan& p, const At
         for (int i = 0; i < kFlashLookups; ++i) look_up(steps, scratch.length(i, item(kBatch), kLengths));
     }
     // The first keys, then the queries. The values lie where the last output was: nothing but these goes before its
-    // stores have been issued.
+    // stores have been read.
     find(0);
     fetch(kK, t.k, 0);
     append(steps, {acquire(kQ), query, commit(kQ), acquire(kO), commit(kO)});

@@ -109,7 +109,7 @@ void finish(std::vector<Step>& steps, const Plan& p, bool stores) {
                 end_loop(), loop(1, slot),
                 move(StepKind::store, -1, p.t.partial, {slot + -1, row, 0}, {1, kBlock, p.s.rank}, LoadPath::tma),
                 move(StepKind::store, -1, p.t.lse, {slot + -1, row}, {1, kBlock}, LoadPath::plain), end_loop(),
-                simple(StepKind::wait_stores)});
+                simple(StepKind::wait_reads)});
     }
     steps.push_back(simple(StepKind::sync_cta));
 }

@@ -257,7 +257,8 @@ double large_cycles(const GemmShape& s, const GemmSchedule& g, const device::Dev
     // Shared memory gives the operands and takes the next stage through the same port.
     const double operands =
         g.fma ? g.groups() * fma_operand_bytes(g.group_rows(), columns) * t[2] : instructions * (64 + columns) * 32;
-    const double port = (operands + static_cast<double>(stage_bytes(s, t))) / d.sm.smem_bytes_per_cycle;
+    const double landing = g.path == trace::LoadPath::tma ? d.sm.smem_bytes_per_cycle : d.sm.async_copy_bytes_per_cycle;
+    const double port = operands / d.sm.smem_bytes_per_cycle + static_cast<double>(stage_bytes(s, t)) / landing;
     // Neighbours ask for the same tiles, whose requests are joined on the way to L2: the SM's own port is what counts.
     const double load = static_cast<double>(stage_bytes(s, t)) / d.floorplan.sm_tpc.bytes_per_cycle_back;
     const std::int64_t steps = ceil_div(ceil_div(s.k, t[2]), g.split);
@@ -282,6 +283,11 @@ int columns_for_waves(const GemmShape& s, std::int64_t down, std::int64_t extent
     return columns >= 16 && columns <= 256 ? static_cast<int>(columns) : 0;
 }
 
+/// Results leave from the accumulators: a thread's neighbours must be of one row of C, and final.
+bool stores_directly(const ScheduleWish& wish) {
+    return wish.store.value_or(StoreBy::tma) != StoreBy::tma;
+}
+
 std::vector<std::array<int, 3>> large_tiles(const GemmShape& s, const ScheduleWish& wish, const device::Device& d) {
     if (wish.tile) return {*wish.tile};
     const int k = static_cast<int>(128 / bytes_per(s.dtype));  // one 128-byte swizzle row
@@ -301,6 +307,10 @@ std::vector<std::array<int, 3>> large_tiles(const GemmShape& s, const ScheduleWi
         const int columns = columns_for_waves(s, ceil_div(s.m, rows) * s.batch, s.n, 1, d);
         if (columns > 0) tiles.push_back({rows, columns, k});
     }
+    if (stores_directly(wish)) {
+        std::erase_if(tiles, is_swapped);
+        return tiles;
+    }
     // Tokens on the columns, where their number is a little more than tiles of 64 rows hold.
     for (const int rows : {256, 192, 128, 64}) {
         for (int waves = 1; waves <= kMostSwappedWaves; ++waves) {
@@ -315,7 +325,7 @@ std::vector<int> large_splits(const GemmShape& s, const GemmSchedule& g, const S
                               const device::Device& d) {
     if (wish.split) return {*wish.split};
     std::vector<int> splits = {1};
-    if (g.stream_k) return splits;
+    if (g.stream_k || stores_directly(wish)) return splits;
     const std::int64_t tiles = ceil_div(s.m, g.tile[0]) * ceil_div(s.n, g.tile[1]) * s.batch;
     const std::int64_t steps = ceil_div(s.k, g.tile[2]);
     for (int split = 2; split <= 16 && tiles * split <= d.sms() && steps / split >= 8; ++split) splits.push_back(split);
@@ -329,6 +339,7 @@ GemmSchedule large(const GemmShape& s, const ScheduleWish& wish, const device::D
         check_tile(s, tile, false);
         GemmSchedule g{};
         g.tile = tile;
+        g.path = wish.path.value_or(trace::LoadPath::tma);
         g.fma = on_lanes(s);
         g.swapped = is_swapped(tile);
         g.stream_k = wish.stream_k.value_or(false);
@@ -352,7 +363,7 @@ GemmSchedule large(const GemmShape& s, const ScheduleWish& wish, const device::D
         }
     }
     best.stage_bytes = stage_bytes(s, best.tile);
-    best.epilogue_bytes = wish.store.value_or(StoreBy::tma) == StoreBy::tma ? kEpilogueBytes : 0;
+    best.epilogue_bytes = stores_directly(wish) ? 0 : kEpilogueBytes;
     const auto fit = (d.sm.smem_per_cta_max_bytes - best.epilogue_bytes) / best.stage_bytes;
     best.stages = wish.stages.value_or(static_cast<int>(std::clamp<std::int64_t>(fit, 1, kMostStages)));
     const std::int64_t items = ceil_div(s.m, best.tile[0]) * ceil_div(s.n, best.tile[1]) * s.batch * best.split;

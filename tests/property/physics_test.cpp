@@ -297,8 +297,6 @@ TEST(Hbm, ANarrowInterposerBindsWritesToo) {
     EXPECT_NEAR(67108864 / s.result.time_us * 1e-3, 990, 0.03 * 990);
 }
 
-// Small tiles leave room for several CTAs on an SM, and persistent kernels are launched with as many as fit: 64x64x64
-// in two stages takes 48 of the SM's 228 KiB.
 // Results that leave from the accumulators go in pieces of a sector or half of one. Of 128 x 256 fp32 from each of 128
 // CTAs that is 4096 or 8192 a CTA to 80 slices, where a piece for the far half passes a slice of the near one, and half
 // a sector takes the slice at its home twice: 1.5 and 2.5 accesses each. By the TMA it is 1024 lines, which the SM's
@@ -318,6 +316,8 @@ TEST(Gemm, StoresFromAccumulatorsCostTheirPieces) {
     EXPECT_NEAR(scalar / vector, 39.072 / 27.274, 0.1);
 }
 
+// Small tiles leave room for several CTAs on an SM, and persistent kernels are launched with as many as fit: 64x64x64
+// in two stages takes 48 of the SM's 228 KiB.
 TEST(Gemm, PersistentCtasAreAsManyAsFit) {
     const std::string product = "gemm m=2048 n=4096 k=512 dtype=bf16 tile=64x64x64 stages=2 cluster=1";
     const auto s = simulate(product + " persistent=true");

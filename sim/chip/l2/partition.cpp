@@ -145,16 +145,17 @@ void L2Partition::prefetch(const WaitingMessage& message, int stage) const {
     }
 }
 
-std::int64_t L2Partition::look_up_begins(Slice& slice, int lines, std::int64_t now_ps) {
-    return static_cast<std::int64_t>(slice.lookups.reserve(static_cast<double>(now_ps), lookup_ps_ * lines));
+std::int64_t L2Partition::look_up_begins(Slice& slice, int accesses, std::int64_t now_ps) {
+    return static_cast<std::int64_t>(slice.lookups.reserve(static_cast<double>(now_ps), lookup_ps_ * accesses));
 }
 
 int L2Partition::accesses_of(const Chunk& chunk) const {
     const bool writes_here =
         chunk.access == Access::write && (wiring_.slice_partition[chunk.slice] != half_) == chunk.far;
-    const auto edges = static_cast<std::uint32_t>(chunk.address) | chunk.bytes;
-    const bool parts = edges % static_cast<std::uint32_t>(sector_bytes_) != 0;
-    return writes_here && parts ? 2 * chunk.lines : chunk.lines;
+    if (!writes_here) return chunk.lines;
+    const auto sector = static_cast<std::uint64_t>(sector_bytes_);
+    const int parts = (chunk.address % sector != 0 ? 1 : 0) + ((chunk.address + chunk.bytes) % sector != 0 ? 1 : 0);
+    return chunk.lines + std::min<int>(chunk.lines, parts);
 }
 
 void L2Partition::accept(std::uint32_t index, std::int64_t now_ps) {

@@ -73,8 +73,8 @@ struct RoleState {
     std::int32_t allowance = 0;  ///< of wait_mma
     std::int32_t mma_in_flight = 0;
     std::int32_t stores_in_flight = 0;  ///< chunks
-    std::int32_t stores_unread = 0;     ///< of its stores, those that are not on their way as a whole
-    std::int64_t stores_read_ps = 0;    ///< when the last piece of the others left shared memory
+    std::int32_t stores_unread = 0;     ///< store steps with pieces still to leave the SM
+    std::int64_t stores_read_ps = 0;    ///< when the last piece of one that has none left did
     std::int64_t wait_since_ps = 0;
     std::int64_t item = 0;  ///< work item in progress
     std::size_t begun = 0;  ///< items, where the CTA takes them one by one

@@ -294,6 +294,7 @@ void Sm::load(Cta& cta, int slot, int role_index, RoleState& role, const trace::
     if (!is_load) {
         std::int32_t pieces = 0;
         for (BoxWalk counting = transfer.walk; !counting.done(); counting.advance()) ++pieces;
+        if (pieces == 0) return;  // beyond the tensor's edge
         role.stores_in_flight += pieces;
         cta.stores_in_flight += pieces;
         ++role.stores_unread;

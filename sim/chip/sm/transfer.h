@@ -11,8 +11,9 @@
 
 namespace memwall::chip {
 
-/// Walks the contiguous runs of a box, piece by piece: a piece ends where its run or a granule of the address map ends.
-/// Dimensions that lie next to each other in memory are merged into one run first.
+/// Walks the contiguous runs of a box, piece by piece: a piece ends where its run or a granule ends: of the address
+/// map, or what one instruction of a warp reaches. Dimensions that lie next to each other in memory are merged into one
+/// run first.
 class BoxWalk {
 public:
     struct Piece {

@@ -95,6 +95,8 @@ std::vector<Broken> rules() {
         Broken{"two producers", "2 role instances that acquire", [](Trace& t) { t.kernels[0].roles[0].instances = 2; }},
         Broken{"shared memory", "at least the 2048 bytes of its rings",
                [](Trace& t) { t.kernels[0].smem_bytes = 1024; }},
+        Broken{"pieces by the TMA", "found pieces of 16 bytes; allowed: a power of two, not by the TMA",
+               [](Trace& t) { producer(t)[2].piece_bytes = 16; }},
         Broken{"items left out", "7 CTAs for 8 work items", [](Trace& t) { t.kernels[0].ctas = 7; }},
         Broken{"items taken without persistence", "items taken one by one",
                [](Trace& t) { t.kernels[0].work.dynamic = true; }},

@@ -181,6 +181,23 @@ TEST(ChooseGemm, WishesAreKept) {
     EXPECT_FALSE(g.persistent);
 }
 
+TEST(ChooseGemm, StoresFromAccumulatorsKeepNoSharedMemoryAndTakeWhatTheyCan) {
+    ScheduleWish wish;
+    wish.store = StoreBy::vector;
+    EXPECT_EQ(choose(4096, 4096, 4096, wish).epilogue_bytes, 0);
+    EXPECT_GT(choose(4096, 4096, 4096).epilogue_bytes, 0);
+    // Alone, the first would be split and the second have tokens on the columns.
+    EXPECT_GT(choose(512, 512, 8192).split, 1);
+    EXPECT_EQ(choose(512, 512, 8192, wish).split, 1);
+    EXPECT_TRUE(choose(257, 8192, 8192).swapped);
+    EXPECT_FALSE(choose(257, 8192, 8192, wish).swapped);
+    wish.split = 2;
+    expect_in("vector or scalar; allowed: tma where k is split", refusal(wish));
+    wish.split.reset();
+    expect_in("vector or scalar; allowed: tma", refusal(wish, 16));
+    EXPECT_THROW((void)parse_store("direct", "store"), InputError);
+}
+
 TEST(ChooseGemm, RefusesWithTheArithmetic) {
     expect_in(
         "49152 bytes per stage (128x64 bf16 + 256x64 bf16) x 6 stages + 16384 bytes for the epilogue = 311296 bytes",
