@@ -92,8 +92,8 @@ void add_in_flight(Cases& cases) {
     }
 }
 
-/// Parts of lines: 32 of 64, 64 of 128, one sector of each line, of every other line, of each 4 KiB; and all sectors in
-/// a random order, from memory and from L2.
+/// Parts of lines: 32 of 64, 64 of 128, one sector of each line, of every other line, of each 4 KiB; parts of sectors;
+/// and all sectors in a random order, from memory and from L2.
 void add_patterns(Cases& cases) {
     struct Pattern {
         int bytes, stride;
@@ -105,6 +105,12 @@ void add_patterns(Cases& cases) {
             add(cases, op, {{"bytes", bytes}, {"pattern_bytes", p.bytes}, {"pattern_stride", p.stride}},
                 p.stride == 128 && p.bytes == 32);
         }
+    }
+    // Whole sectors and halves of them into L2: what a piece costs, and what merging it does.
+    for (const Pattern p : {Pattern{32, 32}, {16, 32}, {16, 128}}) {
+        add(cases, "write",
+            {{"bytes", 16 * kMiB}, {"pattern_bytes", p.bytes}, {"pattern_stride", p.stride}, {"passes", 64}},
+            p.stride == 32);
     }
     for (const long long bytes : {16 * kMiB, kGiB}) {
         Json params{{"bytes", bytes}, {"pattern_bytes", 32}, {"pattern_stride", 32}, {"order", "random"}};
