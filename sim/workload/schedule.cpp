@@ -307,10 +307,7 @@ std::vector<std::array<int, 3>> large_tiles(const GemmShape& s, const ScheduleWi
         const int columns = columns_for_waves(s, ceil_div(s.m, rows) * s.batch, s.n, 1, d);
         if (columns > 0) tiles.push_back({rows, columns, k});
     }
-    if (stores_directly(wish)) {
-        std::erase_if(tiles, is_swapped);
-        return tiles;
-    }
+    if (stores_directly(wish)) return tiles;
     // Tokens on the columns, where their number is a little more than tiles of 64 rows hold.
     for (const int rows : {256, 192, 128, 64}) {
         for (int waves = 1; waves <= kMostSwappedWaves; ++waves) {

@@ -162,9 +162,9 @@ private:
     void answer_far(std::uint32_t fill, std::int64_t ready_ps);
     void finish_reduce(std::uint32_t chunk, std::int64_t ready_ps);
     std::int64_t look_up_begins(Slice& slice, int accesses, std::int64_t now_ps);
-    /// How often a slice is accessed for `chunk`: once a line, and at the home of what it writes once more for a sector
-    /// at either end of which it has a part. The code that protects a sector covers all of it, so that it is read,
-    /// merged and written back.
+    /// How often a slice is accessed for `chunk`: once a line, and, at the home of what it writes, once more for the
+    /// line at either end if only a part of a sector is written there. The code that protects a sector covers all of
+    /// it, so that it is read, merged and written back.
     [[nodiscard]] int accesses_of(const Chunk& chunk) const;
 
     [[nodiscard]] std::size_t set_of(std::uint32_t row, int line) const {

@@ -81,6 +81,20 @@ TEST(Bands, NarrowerWeightsAreAnotherProduct) {
     EXPECT_TRUE(asked("int4").empty());
 }
 
+TEST(Bands, ResultsThatThreadsStoreAreAnotherProduct) {
+    BandRecord scalar = gemm("scalar", "128");
+    scalar.params["store"] = "scalar";
+    const std::vector<BandRecord> records = {gemm("as most", "128"), scalar};
+    const auto id_near = [&](const std::string& store) {
+        const auto near =
+            neighbours_of(records, workload::parse_op("gemm m=128 n=4096 k=4096 dtype=bf16" + store), "h100-sxm5");
+        return near.size() == 1 ? near[0].id : std::to_string(near.size());
+    };
+    EXPECT_EQ(id_near(""), "as most");
+    EXPECT_EQ(id_near(" store=scalar"), "scalar");
+    EXPECT_EQ(id_near(" store=vector"), "0");
+}
+
 TEST(Bands, SurviveTheFileAndTurnRatesIntoTimes) {
     Record r;
     r.id = "x";

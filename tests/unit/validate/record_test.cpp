@@ -209,6 +209,17 @@ TEST(Express, UnderstandsASchedulesOtherNames) {
     EXPECT_THROW(validate::express(r, pcie()), InputError);
 }
 
+TEST(Express, ARecordSaysHowItsResultsLeaveAndNothingElse) {
+    Record r = record_of("gemm", {{"m", "512"}, {"n", "64"}, {"k", "640"}, {"dtype", "bf16"}}, "cycles");
+    r.schedule = {{"store", "scalar"}};
+    EXPECT_EQ(validate::express(r, pcie()).wish.store, workload::StoreBy::scalar);
+    r.schedule = {{"store", "direct"}};
+    EXPECT_THROW(validate::express(r, pcie()), InputError);
+    Record norm = record_of("rmsnorm", {{"rows", "8"}, {"cols", "64"}, {"dtype", "bf16"}}, "time_us");
+    norm.schedule = {{"store", "scalar"}};
+    EXPECT_THROW(validate::express(norm, pcie()), InputError);
+}
+
 TEST(Express, KernelsOneAfterAnotherCarryTheGapBetweenThem) {
     Record r = record_of("gemm", {{"m", "512"}, {"n", "64"}, {"k", "640"}, {"dtype", "bf16"}}, "time_us");
     r.kind = "kernel";
