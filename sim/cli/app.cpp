@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/huge_pages.h"
 #include "cli/verbs.h"
 
 namespace memwall::cli {
@@ -75,6 +76,7 @@ ConfigDirs find_configs() {
 }
 
 int main_of(int argc, const char* const* argv) {
+    prefer_huge_pages();
     try {
         const int status = dispatch({argv + 1, argv + argc});
         // What is still in the buffer may meet a full disk: then the answer was lost, and a script must know.
