@@ -60,6 +60,7 @@ Counters& Counters::operator+=(const Counters& o) {
     l2_far_hit_bytes += o.l2_far_hit_bytes;
     l2_coalesced_bytes += o.l2_coalesced_bytes;
     l2_writeback_bytes += o.l2_writeback_bytes;
+    l2_lookup_busy_ps += o.l2_lookup_busy_ps;
     link_bytes += o.link_bytes;
     sm_read_bytes += o.sm_read_bytes;
     sm_write_bytes += o.sm_write_bytes;
@@ -92,6 +93,7 @@ Counters operator-(Counters a, const Counters& b) {
     a.l2_far_hit_bytes -= b.l2_far_hit_bytes;
     a.l2_coalesced_bytes -= b.l2_coalesced_bytes;
     a.l2_writeback_bytes -= b.l2_writeback_bytes;
+    a.l2_lookup_busy_ps -= b.l2_lookup_busy_ps;
     a.link_bytes -= b.link_bytes;
     a.sm_read_bytes -= b.sm_read_bytes;
     a.sm_write_bytes -= b.sm_write_bytes;

@@ -43,6 +43,7 @@ struct Counters {
     std::uint64_t l2_far_hit_bytes = 0;                   ///< missed near, found at the far home
     std::uint64_t l2_coalesced_bytes = 0;                 ///< joined another SM's request before the slices
     std::uint64_t l2_writeback_bytes = 0;
+    double l2_lookup_busy_ps = 0;                         ///< of the slices' tags, summed over slices
     std::uint64_t link_bytes = 0;                         ///< over the link between the halves
     std::uint64_t sm_read_bytes = 0, sm_write_bytes = 0;  ///< delivered to SMs; sent by SMs
     std::uint64_t multicast_bytes = 0;                    ///< of sm_read: delivered by multicast copies

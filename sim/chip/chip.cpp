@@ -124,7 +124,7 @@ Counters Chip::counters(Ps now) const {
     Counters all;
     for (const auto& sm : sms_) all += sm->counters();
     for (const auto& crossbar : crossbars_) all += crossbar->counters();
-    for (const auto& partition : partitions_) all += partition->counters();
+    for (const auto& partition : partitions_) all += partition->counters(now.count);
     for (const auto& stack : stacks_) stack->add_to(all, now);
     return all;
 }

@@ -86,6 +86,8 @@ std::string file_of(const validate::Record& r, std::uint64_t situation) {
     for (const auto& [key, value] : r.params) text += fmt::format("{}={};", key, value);
     for (const auto& [key, value] : r.schedule) text += fmt::format("{}={};", key, value);
     text += r.sm_clock_mhz ? fmt::format("{}{}", *r.sm_clock_mhz, r.clock_is_ceiling ? "at most" : "") : "";
+    const Repetition& n = r.repetition;
+    text += fmt::format(";{},{},{},{}", n.warmups, n.repeats, n.warmup_ms, n.timed_ms);
     return fmt::format("{:016x}.json", fnv1a(text + r.failure, situation));
 }
 

@@ -127,7 +127,7 @@ validate::Simulation Replay::run(const validate::Record& record, device::Device 
     if (e.at_full_clock && !measured) device.clocks.sm_mhz = highest_mhz(e.op, work, device);
     const bool clock_known = e.at_full_clock || measured;
     const Simulated s = clock_known ? cli::simulate(trace, describe(e.op, work, device), device, {})
-                                    : simulate_sustained(e.op, work, device);
+                                    : simulate_limited(e.op, work, device, record.repetition);
 
     validate::Simulation done;
     done.device = device.name;

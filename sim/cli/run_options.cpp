@@ -41,7 +41,8 @@ void add_other_options(CLI::App& app, RunOptions& o) {
     app.add_option(
         "--sm-clock", o.sm_clock,
         "SM clock in MHz (--set /clocks/sm_mhz); sustained: the highest, up to the description's, that keeps "
-        "the board under its power limit, found by simulating several times");
+        "the board under its power limit for as long as one likes; burst: for the first tens of milliseconds, when it "
+        "may draw more. Both are found by simulating more than once");
     app.add_option("--json", o.json, "write the result to a file, or - for standard output and nothing else there");
     app.add_option("--out", o.out, "folder for result.json, ops.csv and floorplan.svg");
     app.add_option("--timeline", o.timeline, "write a timeline for ui.perfetto.dev");
@@ -104,16 +105,17 @@ void check_numbers(const RunOptions& o) {
     if (o.stages) check_at_least("--stages", *o.stages, 1);
 }
 
-/// --sm-clock becomes an override of the description, or asks for the sustained clock.
+/// --sm-clock becomes an override of the description, or asks for a clock that the board's limits leave.
 void read_clock(RunOptions& o) {
     if (!o.sm_clock) return;
-    o.sustained = *o.sm_clock == "sustained";
-    if (o.sustained) return;
+    if (*o.sm_clock == "sustained") o.repetition = Repetition::forever();
+    if (*o.sm_clock == "burst") o.repetition = Repetition{};
+    if (o.repetition) return;
     char* end = nullptr;
     const double mhz = std::strtod(o.sm_clock->c_str(), &end);
     if (o.sm_clock->empty() || *end != '\0' || !std::isfinite(mhz) || mhz <= 0) {
         throw InputError("memwall run --sm-clock", fmt::format("\"{}\"", *o.sm_clock),
-                         "a positive number of MHz, or sustained");
+                         "a positive number of MHz, sustained or burst");
     }
     o.sets.push_back(fmt::format("/clocks/sm_mhz={}", mhz));
 }

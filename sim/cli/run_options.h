@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/repetition.h"
 #include "workload/op_spec.h"
 #include "workload/schedule.h"
 
@@ -21,7 +22,7 @@ struct RunOptions {
     std::int64_t batch = 1, context = 2048, tokens = 2048, page = 0;
     std::optional<std::int64_t> layers, layers_simulated;
     std::optional<std::string> sm_clock;
-    bool sustained = false;  ///< at the clock that the board's power limit allows
+    std::optional<Repetition> repetition;  ///< at the clock that the board's limits leave work repeated so
     bool all_layers = false;
 };
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <limits>
@@ -153,26 +154,29 @@ std::string covered_text(const result::ComposedBand& band) {
 
 void print_power(const result::RunDescription& run) {
     const result::Power& p = run.power;
-    fmt::print("board power: {:.0f} W of {:.0f} W", p.board_w, p.limit_w);
-    if (p.board_w > p.limit_w) {
-        fmt::print(": over the limit; under it the SM clock would be about {:.0f} MHz{}", p.sustained_mhz,
-                   run.clock_ceiling_mhz > 0 ? "" : " (--sm-clock sustained)");
-    } else if (run.sm_clock_mhz < run.clock_ceiling_mhz) {
-        fmt::print(" at {:.0f} MHz, where the limit holds the SM clock", run.sm_clock_mhz);
-    } else if (run.clock_ceiling_mhz > 0) {
-        fmt::print(" at {:.0f} MHz, the highest of such work", run.sm_clock_mhz);
-    } else if (p.sustained_mhz < run.sm_clock_mhz) {
-        fmt::print("; busy tensor cores would hold the SM clock to {:.0f} MHz (--sm-clock sustained)", p.sustained_mhz);
+    fmt::print("board power: {:.0f} W of {:.0f} W on average and {:.0f} W at most", p.board_w, p.limit_w,
+               p.peak_limit_w);
+    if (run.clock_ceiling_mhz > 0) {
+        const bool held = run.sm_clock_mhz < run.clock_ceiling_mhz;
+        fmt::print(" at {:.0f} MHz, {}", run.sm_clock_mhz,
+                   held ? "where the limit holds the SM clock" : "the highest of such work");
+    } else if (p.board_w > p.limit_w) {
+        fmt::print("; on average under it the SM clock would be about {:.0f} MHz (--sm-clock sustained)",
+                   p.sustained_mhz);
+        if (p.burst_mhz < run.sm_clock_mhz)
+            fmt::print(", for some tens of ms {:.0f} MHz (--sm-clock burst)", p.burst_mhz);
+    } else if (p.burst_mhz < run.sm_clock_mhz) {
+        fmt::print("; busy tensor cores would hold the SM clock to {:.0f} MHz (--sm-clock burst)", p.burst_mhz);
     }
     fmt::print("\n");
 }
 
 void print_bands(const RunOptions& o, const result::RunDescription& run) {
     if (!run.correlated) return;
-    // Records were simulated at the clock that the board sustains.
-    const bool over = run.power.sustained_mhz < run.sm_clock_mhz;
+    // Records were simulated at the clock that the board's limits left them, and most of them are short runs.
+    const bool other = std::abs(run.power.burst_mhz - run.sm_clock_mhz) > 1;
     const std::string of = fmt::format("{}{}", o.sets.empty() ? "" : ", of the device as it is described",
-                                       over ? ", at the sustained clock" : "");
+                                       other ? ", at the clock of a short run" : "");
     if (const std::size_t n = run.neighbours.size(); n > 1) {
         const auto [low, high] = result::range_of(run.neighbours);
         fmt::print("error band: {:+.1f} to {:+.1f} % of the time, by the {} nearest measured records ({}, ...){}\n",
@@ -223,8 +227,8 @@ int run_verb(std::vector<std::string> arguments) {
     warn_of_memory(work.trace, device);
     const chip::RunOptions watch = chip_options(o, work.trace.kernels.size());
     auto run = describe(op, work, device);
-    Simulated s = o.sustained ? simulate_sustained(op, work, device, watch)
-                              : simulate(std::move(work.trace), std::move(run), device, watch);
+    Simulated s = o.repetition ? simulate_limited(op, work, device, *o.repetition, watch)
+                               : simulate(std::move(work.trace), std::move(run), device, watch);
     if (records) add_neighbours(op, *records, s);
     write_files(o, device, s);
     if (o.json != "-") print_summary(o, s);

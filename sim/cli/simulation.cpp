@@ -55,6 +55,7 @@ result::RunDescription describe(const workload::OpSpec& op, const Work& work, co
     run.pseudo_channels = d.hbm.pseudo_channels();
     run.hbm_peak_gbps = d.hbm.peak_gbps();
     run.vector_lanes = d.sm.fp32_ops_per_cycle;
+    run.l2_slices = d.l2.slices;
     run.l2_peak_gbps = d.floorplan.crossbar_slice.bytes_per_cycle_back * d.l2.slices * d.clocks.l2_mhz * 1e-3;
     // Both directions, without the headers of its lines.
     run.link_peak_gbps = 2 * d.floorplan.partition_link_bytes_per_cycle_total * d.clocks.l2_mhz * 1e-3 *
@@ -156,17 +157,23 @@ Simulated simulate_op(const workload::OpSpec& op, const workload::ScheduleWish& 
     return simulate(std::move(work.trace), std::move(run), device, {});
 }
 
+namespace {
+
+void add(chip::TensorWork& work, const trace::Kernel& kernel, double times) {
+    if (!kernel.tensor_cores) return;
+    const trace::Dtype dtype = kernel.math_dtype;
+    (trace::bits_of(dtype) <= 8    ? work.eight_bit
+     : dtype == trace::Dtype::bf16 ? work.bf16
+     : dtype == trace::Dtype::fp16 ? work.fp16
+                                   : work.tf32) += kernel.flops * times;
+}
+
+}  // namespace
+
 chip::TensorWork tensor_work(const trace::Trace& trace, const result::Layers& layers) {
     chip::TensorWork work;
-    for (std::size_t k = trace.warmup_kernels; k < trace.kernels.size(); ++k) {
-        const trace::Kernel& kernel = trace.kernels[k];
-        if (!kernel.tensor_cores) continue;
-        const trace::Dtype dtype = kernel.math_dtype;
-        (trace::bits_of(dtype) <= 8    ? work.eight_bit
-         : dtype == trace::Dtype::bf16 ? work.bf16
-         : dtype == trace::Dtype::fp16 ? work.fp16
-                                       : work.tf32) += kernel.flops * layers.times(k);
-    }
+    for (std::size_t k = trace.warmup_kernels; k < trace.kernels.size(); ++k)
+        add(work, trace.kernels[k], layers.times(k));
     return work;
 }
 
@@ -183,27 +190,58 @@ chip::Energy energy_of(const Simulated& s, const device::Device& device) {
     return chip::energy_of(device, s.result.counters, tensor_work(s.trace, s.run.layers), counted_us(s));
 }
 
+namespace {
+
+/// The run, of which `fixed_us` would take as long at any clock, and the kernel that takes most of its energy.
+struct Limited {
+    chip::WorkAtClocks all, main;
+};
+
+Limited limited(const Simulated& s, const device::Device& device, double fixed_us) {
+    Limited work{{energy_of(s, device), counted_us(s), fixed_us}, {}};
+    double most = 0;
+    for (std::size_t k = s.trace.warmup_kernels; k < s.seen.kernels.size(); ++k) {
+        const KernelObservation& seen = s.seen.kernels[k];
+        const Counters used = seen.at[4] - seen.at[1];
+        const double us = (seen.end - seen.first_cta).us();
+        chip::TensorWork tensor;
+        add(tensor, s.trace.kernels[k], 1);
+        const chip::Energy energy = chip::energy_of(device, used, tensor, us);
+        const double joules = (energy.die() + energy.hbm) * s.run.layers.times(k);
+        if (joules <= most) continue;
+        most = joules;
+        const auto moved = static_cast<double>(used.dram_read_bytes + used.dram_write_bytes);
+        work.main = {energy, us, moved / device.hbm.peak_gbps() * 1e-3};
+    }
+    if (s.seen.kernels.size() == s.trace.warmup_kernels + 1) work.main = work.all;
+    return work;
+}
+
+}  // namespace
+
 result::Power power_of(const Simulated& s, const device::Device& device) {
     const chip::Energy e = energy_of(s, device);
     const double us = counted_us(s);
     const auto watts = [us](double joules) { return us > 0 ? joules / us * 1e6 : 0; };
-    result::Power p{watts(e.total()),
-                    device.power.board_limit_w,
-                    0,
-                    watts(e.idle),
-                    watts(e.hbm),
-                    watts(e.l2),
-                    watts(e.crossbar),
-                    watts(e.link),
-                    watts(e.smem),
-                    watts(e.tensor),
-                    watts(e.vector)};
-    // A clock that was sought has that of the work as its ceiling already.
+    result::Power p;
+    p.board_w = watts(e.total());
+    p.limit_w = device.power.board_limit_w;
+    p.peak_limit_w = std::max(device.power.peak_limit_w, p.limit_w);
+    p.idle_w = watts(e.idle);
+    p.hbm_w = watts(e.hbm);
+    p.l2_w = watts(e.l2);
+    p.crossbar_w = watts(e.crossbar);
+    p.link_w = watts(e.link);
+    p.smem_w = watts(e.smem);
+    p.tensor_w = watts(e.tensor);
+    p.vector_w = watts(e.vector);
     const double memory_us = s.result.roofline_memory_us;
     const double highest = s.run.clock_ceiling_mhz > 0
-                               ? device.clocks.sm_mhz
+                               ? s.run.clock_ceiling_mhz
                                : chip::highest_mhz(device, tensor_work(s.trace, s.run.layers), memory_us);
-    p.sustained_mhz = chip::sustained_mhz(device, e, us, memory_us, highest);
+    const Limited work = limited(s, device, memory_us);
+    p.sustained_mhz = chip::clock_of(device, work.all, work.main, Repetition::forever(), highest);
+    p.burst_mhz = chip::clock_of(device, work.all, work.main, {}, highest);
     return p;
 }
 
@@ -219,27 +257,32 @@ double highest_mhz(const workload::OpSpec& op, const Work& work, const device::D
     return chip::highest_mhz(device, tensor_work(work.trace, work.layers), memory_us(op, work, device));
 }
 
-Simulated simulate_sustained(const workload::OpSpec& op, const Work& work, device::Device& device,
-                             const chip::RunOptions& options) {
-    constexpr int kMostRuns = 12;  // each goes most of the way: work that memory bounds gives back little time
-    const double highest = highest_mhz(op, work, device);
+Simulated simulate_limited(const workload::OpSpec& op, const Work& work, device::Device& device,
+                           const Repetition& repetition, const chip::RunOptions& options) {
+    constexpr int kMostRuns = 12;  // two or three do, as a rule
+    const double highest = highest_mhz(op, work, device), step = device.power.clock_step_mhz;
     device.clocks.sm_mhz = highest;
     const auto run = [&](const device::Device& d) {
         auto description = describe(op, work, d);
         description.clock_ceiling_mhz = highest;
         return simulate(work.trace, std::move(description), d, options);
     };
-    device.clocks.sm_mhz = chip::likely_mhz(device, tensor_work(work.trace, work.layers), memory_us(op, work, device));
+    device.clocks.sm_mhz =
+        chip::likely_mhz(device, tensor_work(work.trace, work.layers), memory_us(op, work, device), repetition);
     Simulated s = run(device);
+    double fixed_us = s.result.roofline_memory_us;
     for (int runs = 1; runs < kMostRuns; ++runs) {
-        const double clock =
-            chip::sustained_mhz(device, energy_of(s, device), counted_us(s), s.result.roofline_memory_us, highest);
+        const double us = counted_us(s), mhz = device.clocks.sm_mhz;
+        const Limited limits = limited(s, device, fixed_us);
+        const double clock = chip::clock_of(device, limits.all, limits.main, repetition, highest);
         // A step more than this one would do as well is left there; a step less is taken, or the board were over its
         // limit.
-        const double steps = (clock - device.clocks.sm_mhz) / device.power.clock_step_mhz;
+        const double steps = (clock - mhz) / step;
         if (steps > -0.5 && steps < 1.5) break;
         device.clocks.sm_mhz = clock;
         s = run(device);
+        // Two clocks far enough apart say better what does not stretch than a roofline does: us = fixed + share / mhz.
+        if (std::abs(clock - mhz) >= 2 * step) fixed_us = (counted_us(s) * clock - us * mhz) / (clock - mhz);
     }
     return s;
 }

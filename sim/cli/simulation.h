@@ -60,11 +60,11 @@ result::Power power_of(const Simulated& s, const device::Device& device);
 /// The SM clock of `work` where the board's power would allow any: that of tensor cores if they bound it.
 double highest_mhz(const workload::OpSpec& op, const Work& work, const device::Device& device);
 
-/// Simulates at the highest clock, up to highest_mhz(), that keeps the board under its limit: at a likely one first,
-/// then at what the power model says of that run, until the two agree within a step. The work stays the same at every
-/// clock: a library has chosen its schedule before the board is warm. `device` is left at the clock of what is
-/// returned, which is the last run with its host time.
-Simulated simulate_sustained(const workload::OpSpec& op, const Work& work, device::Device& device,
-                             const chip::RunOptions& options = {});
+/// Simulates at the clock, up to highest_mhz(), that the board's limits leave an operation which is repeated so: at a
+/// likely one first, then at what the power model says of that run, until the two agree within a step. The work stays
+/// the same at every clock: a library has chosen its schedule before the board is warm. `device` is left at the clock
+/// of what is returned, which is the last run with its host time.
+Simulated simulate_limited(const workload::OpSpec& op, const Work& work, device::Device& device,
+                           const Repetition& repetition, const chip::RunOptions& options = {});
 
 }  // namespace memwall::cli

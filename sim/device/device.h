@@ -161,12 +161,14 @@ struct HbmParams {
     }
 };
 
-/// Energy per event and the board's limit. Energies of the die hold at the voltage of `reference_mhz`; at another clock
-/// they follow the square of its voltage.
+/// Energy per event and the board's limits. Energies of the die hold at the voltage of `reference_mhz`; at another
+/// clock they follow the square of its voltage.
 struct PowerParams {
-    double board_limit_w;
-    double idle_w;          ///< clocks running, no work
-    double reference_mhz;   ///< SM clock at which the energies were had
+    double board_limit_w;           ///< of the power averaged over time, as a low-pass filter averages
+    double peak_limit_w;            ///< at any moment; the board's where that is more
+    double limit_time_constant_ms;  ///< of that filter
+    double idle_w;                  ///< clocks running, no work
+    double reference_mhz;           ///< SM clock at which the energies were had
     double voltage_slope;   ///< relative change of the voltage for a relative change of the clock, from the reference
     double clock_step_mhz;  ///< the clock under the limit is a multiple of it
     double hbm_pj_per_bit;  ///< DRAM, interposer and controller: not of the die's voltage

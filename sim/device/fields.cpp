@@ -173,6 +173,8 @@ void hbm_fields(Table& t, HbmParams& h) {
 
 void power_fields(Table& t, PowerParams& p) {
     t.number("/power/board_limit_w", "W", p.board_limit_w, 1, 1e5);
+    t.number("/power/peak_limit_w", "W", p.peak_limit_w, 1, 1e5);
+    t.number("/power/limit_time_constant_ms", "ms", p.limit_time_constant_ms, 0, 1e5);
     t.number("/power/idle_w", "W", p.idle_w, 0, 1e5);
     t.number("/power/reference_mhz", "MHz", p.reference_mhz, 1, 1e5);
     t.number("/power/voltage_slope", "ratio", p.voltage_slope, 0, 2);

@@ -98,7 +98,9 @@ Json power_json(const RunDescription& run) {
     const Power& p = run.power;
     Json json = {{"board_w", tidy(p.board_w)},
                  {"limit_w", p.limit_w},
+                 {"peak_limit_w", p.peak_limit_w},
                  {"sustained_sm_clock_mhz", tidy(p.sustained_mhz)},
+                 {"burst_sm_clock_mhz", tidy(p.burst_mhz)},
                  {"by_part_w",
                   {{"idle", tidy(p.idle_w)},
                    {"hbm", tidy(p.hbm_w)},
@@ -176,15 +178,11 @@ std::string to_json(const RunDescription& run, const RunResult& r, const Observa
                     {"activates", c.dram_activates},
                     {"row_conflicts", c.dram_row_conflicts},
                     {"channels", channels_json(seen)}};
-    json["l2"] = {{"read_bytes", c.l2_read_bytes},
-                  {"write_bytes", c.l2_write_bytes},
-                  {"hit_rate", tidy(r.l2_hit_rate)},
-                  {"near_bytes", c.l2_near_bytes},
-                  {"far_bytes", c.l2_far_bytes},
-                  {"far_hit_bytes", c.l2_far_hit_bytes},
-                  {"coalesced_bytes", c.l2_coalesced_bytes},
-                  {"writeback_bytes", c.l2_writeback_bytes},
-                  {"link_bytes", c.link_bytes}};
+    json["l2"] = {{"read_bytes", c.l2_read_bytes},           {"write_bytes", c.l2_write_bytes},
+                  {"hit_rate", tidy(r.l2_hit_rate)},         {"lookup_busy_fraction", tidy(r.l2_lookup_busy)},
+                  {"near_bytes", c.l2_near_bytes},           {"far_bytes", c.l2_far_bytes},
+                  {"far_hit_bytes", c.l2_far_hit_bytes},     {"coalesced_bytes", c.l2_coalesced_bytes},
+                  {"writeback_bytes", c.l2_writeback_bytes}, {"link_bytes", c.link_bytes}};
     json["smem"] = {{"bytes", c.smem_bytes},
                     {"bytes_per_cycle_per_sm", tidy(static_cast<double>(c.smem_bytes) / r.sm_cycles / run.sms)},
                     {"busy_fraction", tidy(r.smem_busy)}};

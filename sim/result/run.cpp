@@ -38,7 +38,8 @@ std::string bound_of(const RunDescription& run, const Counters& used, const OpRe
     };
     const double transferring = used.hbm.data_ps + used.hbm.refresh_ps + used.hbm.turnaround_ps;
     const Use uses[] = {{"hbm", ratio(transferring, channel_ps)},
-                        {"l2", ratio(gbps(used.l2_read_bytes), run.l2_peak_gbps)},
+                        {"l2", std::max(ratio(gbps(used.l2_read_bytes), run.l2_peak_gbps),
+                                        ratio(used.l2_lookup_busy_ps, op.time_us * kPsPerUs * run.l2_slices))},
                         {"link", ratio(gbps(used.link_bytes), run.link_peak_gbps)},
                         {"crossbar", ratio(gbps(used.sm_read_bytes - used.multicast_bytes), run.crossbar_peak_gbps)},
                         {"smem", ratio(used.smem_busy_ps, sm_ps)},
@@ -173,6 +174,7 @@ RunResult analyse(const RunDescription& run, const Observations& seen) {
     const auto rows = static_cast<double>(c.dram_row_hits + c.dram_row_misses + c.dram_row_conflicts);
     result.row_hit_rate = rows > 0 ? static_cast<double>(c.dram_row_hits) / rows : 0;
     result.refresh_fraction = ratio(c.hbm.refresh_ps, time_us * kPsPerUs * run.pseudo_channels);
+    result.l2_lookup_busy = ratio(c.l2_lookup_busy_ps, time_us * kPsPerUs * run.l2_slices);
     result.l2_hit_rate =
         c.l2_read_bytes > 0 ? static_cast<double>(c.l2_hit_bytes) / static_cast<double>(c.l2_read_bytes) : 0;
     result.lifetime = lifetime_of(c.life);

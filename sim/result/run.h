@@ -53,8 +53,10 @@ std::pair<double, double> range_of(const std::vector<Neighbour>& near);
 
 /// What the board draws over the run, in watts, and why.
 struct Power {
-    double board_w = 0, limit_w = 0;
-    double sustained_mhz = 0;  ///< the highest clock that the board's limit and the boost of such work allow
+    double board_w = 0;
+    double limit_w = 0, peak_limit_w = 0;  ///< of the average over some tens of milliseconds, and of any moment
+    /// The highest clocks that these two and the boost of such work allow.
+    double sustained_mhz = 0, burst_mhz = 0;
     double idle_w = 0, hbm_w = 0, l2_w = 0, crossbar_w = 0, link_w = 0, smem_w = 0, tensor_w = 0, vector_w = 0;
 };
 
@@ -78,11 +80,12 @@ struct RunDescription {
     std::vector<KernelInfo> kernels;                            ///< of the whole trace
     std::size_t first_counted = 0;                              ///< kernels before it only warmed up
     double sm_clock_mhz = 0;
-    double clock_ceiling_mhz = 0;  ///< the clock was sought up to this one, under the power limit; 0: it was given
+    double clock_ceiling_mhz = 0;  ///< the clock was sought up to this one, under the power limits; 0: it was given
     int sms = 0;
     int pseudo_channels = 0;
     double hbm_peak_gbps = 0;
     double vector_lanes = 0;
+    int l2_slices = 1;
     double l2_peak_gbps = 0;        ///< what the slices' ports pass
     double crossbar_peak_gbps = 0;  ///< what the GPCs' ports pass
     double link_peak_gbps = 0;      ///< what passes between the partitions, both ways
@@ -127,8 +130,9 @@ struct RunResult {
     /// FLOPs over peak; DRAM bytes (those moved or the compulsory ones, whichever are fewer) over peak.
     double roofline_compute_us = 0, roofline_memory_us = 0;
     double smem_busy = 0, tensor_busy = 0, row_hit_rate = 0, refresh_fraction = 0, l2_hit_rate = 0;
-    Counters counters;  ///< of the counted part, extrapolated
-    Lifetime lifetime;  ///< fractions that add up to 1
+    double l2_lookup_busy = 0;  ///< share of the time in which a slice's tags were looked up, mean of the slices
+    Counters counters;          ///< of the counted part, extrapolated
+    Lifetime lifetime;          ///< fractions that add up to 1
     std::vector<OpResult> ops;
     std::vector<Loss> waterfall;  ///< adds up to time_us
 };

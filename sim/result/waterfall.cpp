@@ -89,10 +89,14 @@ void share_latency(std::vector<Loss>& losses, double us, const TileLifetime& lif
     for (const auto& [name, time] : parts) losses.push_back({name, us * time / sum});
 }
 
-void add_idle_ends(std::vector<Loss>& losses, const PhaseTimes& idle) {
+/// Of the tail, what the slices spent on look-ups is theirs: results that leave in small pieces queue there.
+void add_idle_ends(std::vector<Loss>& losses, const RunDescription& run, const Phases& phases, const PhaseTimes& idle) {
     losses.push_back({"launch gaps", idle[kGap]});
     losses.push_back({"ramp-up", idle[kRamp]});
-    losses.push_back({"tail and load imbalance", idle[kTail]});
+    const double slices_us = phases[kTail].used.l2_lookup_busy_ps / (kPsPerUs * run.l2_slices);
+    const double looking_up = phases[kTail].us > 0 ? idle[kTail] * std::min(1.0, slices_us / phases[kTail].us) : 0;
+    losses.push_back({"tail and load imbalance", idle[kTail] - looking_up});
+    losses.push_back({"tail: L2 look-ups", looking_up});
 }
 
 std::vector<Loss> memory_losses(const RunDescription& run, const RunResult& result, const Phases& phases) {
@@ -110,7 +114,7 @@ std::vector<Loss> memory_losses(const RunDescription& run, const RunResult& resu
     losses.push_back({"refresh", all.refresh_ps / per_us});
     losses.push_back({"read-write turnaround", all.turnaround_ps / per_us});
     const PhaseTimes idle = idle_times(phases, busy_us);
-    add_idle_ends(losses, idle);
+    add_idle_ends(losses, run, phases, idle);
     // In the steady phase memory idles because SMs compute, or because their loads' latency is not covered.
     const Counters& steady = phases[kSteady].used;
     const double busy = steady.tensor_busy_ps + steady.vector_busy_ps + steady.sfu_busy_ps;
@@ -120,7 +124,7 @@ std::vector<Loss> memory_losses(const RunDescription& run, const RunResult& resu
     return losses;
 }
 
-std::vector<Loss> compute_losses(const RunResult& result, const Phases& phases) {
+std::vector<Loss> compute_losses(const RunDescription& run, const RunResult& result, const Phases& phases) {
     PhaseTimes busy_us{};
     double all_busy = 0, all_idle = 0;
     for (std::size_t phase = 0; phase < kPhases; ++phase) {
@@ -135,7 +139,7 @@ std::vector<Loss> compute_losses(const RunResult& result, const Phases& phases) 
     }
     std::vector<Loss> losses = {{"FLOPs at peak rate", result.roofline_compute_us}};
     losses.push_back({"padding and masked arithmetic", std::max(0.0, beyond)});
-    add_idle_ends(losses, idle);
+    add_idle_ends(losses, run, phases, idle);
     const Counters& steady = phases[kSteady].used;
     const double vector = steady.vector_busy_ps + steady.sfu_busy_ps;
     const double share = vector > 0 ? vector / (vector + steady.wait_data_ps) : 0;
@@ -149,7 +153,7 @@ std::vector<Loss> compute_losses(const RunResult& result, const Phases& phases) 
 std::vector<Loss> waterfall(const RunDescription& run, const Observations& seen, const RunResult& result) {
     const auto phases = sum_phases(run, seen);
     const bool compute = result.roofline_compute_us > result.roofline_memory_us;
-    auto losses = compute ? compute_losses(result, phases) : memory_losses(run, result, phases);
+    auto losses = compute ? compute_losses(run, result, phases) : memory_losses(run, result, phases);
     double sum = 0;
     for (const Loss& loss : losses) sum += loss.us;
     const double residue = result.time_us - sum;

@@ -55,6 +55,21 @@ std::string text_of(const nlohmann::json& value) {
     return value.dump();
 }
 
+Repetition repetition_of(const JsonReader& json) {
+    constexpr double kMost = 1e9;
+    Repetition r;
+    if (json.find("timed_ms")) {
+        if (json.find("repeats") || json.find("warmups")) json.fail("counts, or times, not both");
+        r.timed_ms = json.number("timed_ms", 1e-6, kMost);
+        if (json.find("warmup_ms")) r.warmup_ms = json.number("warmup_ms", 0, kMost);
+    } else {
+        if (json.find("warmup_ms")) json.fail("timed_ms beside warmup_ms");
+        r.repeats = json.number("repeats", 1, kMost);
+        if (json.find("warmups")) r.warmups = json.number("warmups", 0, kMost);
+    }
+    return r;
+}
+
 Record record_of(const JsonReader& json, const std::string& source) {
     Record r;
     r.id = json.string("id");
@@ -81,7 +96,10 @@ Record record_of(const JsonReader& json, const std::string& source) {
         constexpr int kMost = 1 << 20;
         r.graph_ops = static_cast<int>(graph->integer("ops", 1, kMost));
         r.graph_replays = static_cast<int>(graph->integer("replays", 1, kMost));
+        const double warmups = graph->find("warmups") ? static_cast<double>(graph->integer("warmups", 0, kMost)) : 0;
+        r.repetition = {warmups * r.graph_ops, static_cast<double>(r.graph_replays) * r.graph_ops};
     }
+    if (const auto repeated = json.find("repeated")) r.repetition = repetition_of(*repeated);
     if (json.find("schedule_by")) r.schedule_of_library = json.choice("schedule_by", kAuthors) == "library";
     r.warm = json.string_or("cache", "none") == "warm";
     r.library = json.string_or("library", "");

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/json_reader.h"
+#include "base/repetition.h"
 
 namespace memwall::validate {
 
@@ -39,7 +40,9 @@ struct Record {
     Timing timing = Timing::event;
     int graph_ops = 0;      ///< graph_node: operations in the graph; 0: not known
     int graph_replays = 0;  ///< graph_node: replays between the two events
-    bool warm = false;      ///< operands used again and again: they may be in L2
+    /// `"repeated"`, else what the graph and its replays come to; not known: once.
+    Repetition repetition;
+    bool warm = false;  ///< operands used again and again: they may be in L2
     std::string library, where, locator;
     std::string source;   ///< name of the file, without its ending
     std::string failure;  ///< why it cannot be compared: the measurement failed, or a field cannot be read

@@ -146,7 +146,16 @@ void L2Partition::prefetch(const WaitingMessage& message, int stage) const {
 }
 
 std::int64_t L2Partition::look_up_begins(Slice& slice, int accesses, std::int64_t now_ps) {
-    return static_cast<std::int64_t>(slice.lookups.reserve(static_cast<double>(now_ps), lookup_ps_ * accesses));
+    const double busy_ps = lookup_ps_ * accesses;
+    counters_.l2_lookup_busy_ps += busy_ps;
+    return static_cast<std::int64_t>(slice.lookups.reserve(static_cast<double>(now_ps), busy_ps));
+}
+
+Counters L2Partition::counters(std::int64_t now_ps) const {
+    Counters counted = counters_;
+    for (const Slice& slice : slices_)
+        counted.l2_lookup_busy_ps -= std::max(0.0, slice.lookups.free_ps - static_cast<double>(now_ps));
+    return counted;
 }
 
 int L2Partition::accesses_of(const Chunk& chunk) const {

@@ -89,7 +89,8 @@ public:
     void handle(const Message& message);
     void prefetch(const WaitingMessage& message, int stage) const;
 
-    [[nodiscard]] const Counters& counters() const { return counters_; }
+    /// Look-ups count while they are made, not when they are queued.
+    [[nodiscard]] Counters counters(std::int64_t now_ps) const;
     [[nodiscard]] const std::vector<PartTraffic>& traffic() const { return traffic_; }
     /// Throws ModelError unless everything that entered has left.
     void check_empty() const;

@@ -39,20 +39,41 @@ Energy energy_of(const device::Device& device, const Counters& counted, const Te
     return e;
 }
 
-double sustained_mhz(const device::Device& device, const Energy& energy, double elapsed_us, double memory_us,
-                     double highest_mhz) {
+double WorkAtClocks::us_at(const device::Device& device, double mhz) const {
+    const double stretching = elapsed_us - std::clamp(fixed_us, 0.0, elapsed_us);
+    return elapsed_us + stretching * (device.clocks.sm_mhz / mhz - 1);
+}
+
+double WorkAtClocks::watts_at(const device::Device& device, double mhz) const {
     const device::PowerParams& p = device.power;
-    const double now = device.clocks.sm_mhz;
-    const double fixed_us = std::clamp(memory_us, 0.0, elapsed_us);
-    const auto watts_at = [&](double mhz) {
-        const double volts = relative_voltage(p, mhz) / relative_voltage(p, now);
-        const double us = fixed_us + (elapsed_us - fixed_us) * now / mhz;
-        return p.idle_w + (energy.hbm + energy.die() * volts * volts) / us * 1e6;
-    };
-    double step = std::floor(highest_mhz / p.clock_step_mhz);
-    if (watts_at(highest_mhz) <= p.board_limit_w) return highest_mhz;
-    while (step > 1 && watts_at(step * p.clock_step_mhz) > p.board_limit_w) --step;
-    return step * p.clock_step_mhz;
+    const double volts = relative_voltage(p, mhz) / relative_voltage(p, device.clocks.sm_mhz);
+    return p.idle_w + (energy.hbm + energy.die() * volts * volts) / us_at(device, mhz) * 1e6;
+}
+
+double clock_under(const device::Device& device, const WorkAtClocks& work, double limit_w, double highest_mhz) {
+    if (work.watts_at(device, highest_mhz) <= limit_w) return highest_mhz;
+    const double size = device.power.clock_step_mhz;
+    double step = std::floor(highest_mhz / size);
+    while (step > 1 && work.watts_at(device, step * size) > limit_w) --step;
+    return step * size;
+}
+
+double clock_of(const device::Device& device, const WorkAtClocks& work, const WorkAtClocks& main,
+                const Repetition& repetition, double highest_mhz) {
+    const device::PowerParams& p = device.power;
+    const double early = clock_under(device, main, std::max(p.peak_limit_w, p.board_limit_w), highest_mhz);
+    const double late = clock_under(device, work, p.board_limit_w, early);
+    if (late == early) return early;
+    // The filtered power of a board that had rested, idle + (watts - idle) (1 - exp(-t / tau)), is at the limit after:
+    const double over_idle = work.watts_at(device, early) - p.idle_w, allowed = p.board_limit_w - p.idle_w;
+    const double until_us = 1e3 * p.limit_time_constant_ms * std::log(over_idle / (over_idle - allowed));
+    const double us = work.us_at(device, early), unlimited = until_us / us;  // so many operations
+    const double before = repetition.before(us), timed = repetition.timed(us);
+    if (before + timed <= unlimited) return early;
+    if (before >= unlimited) return late;
+    // What stretches does so with the period: the mean time is that of the mean period.
+    const double share = (unlimited - before) / timed;
+    return 1 / (share / early + (1 - share) / late);
 }
 
 double tensor_us(const device::Device& device, const TensorWork& work) {
@@ -68,14 +89,20 @@ double highest_mhz(const device::Device& device, const TensorWork& work, double 
     return tensor_us(device, work) > memory_us ? std::min(clocks.sm_mhz, clocks.sm_peak_mhz) : clocks.sm_mhz;
 }
 
-double likely_mhz(const device::Device& device, const TensorWork& work, double memory_us) {
-    constexpr double kBusy = 0.9, kFeeding = 0.35;  // of large products; only where the search begins depends on them
-    const double highest = device.clocks.sm_mhz;
+double likely_mhz(const device::Device& device, const TensorWork& work, double memory_us,
+                  const Repetition& repetition) {
+    // Of large products; only where the search begins depends on them.
+    constexpr double kBusy = 0.9, kFeedingPjPerFlop = 0.28, kHbmW = 90;
+    const double highest = highest_mhz(device, work, memory_us);
     const double us = tensor_us(device, work) / kBusy;
     if (us <= memory_us) return highest;
     Energy energy = energy_of(device, {}, work, us);
-    energy.l2 = kFeeding * energy.tensor;
-    return sustained_mhz(device, energy, us, 0, highest);
+    const double voltage = relative_voltage(device.power, device.clocks.sm_mhz);
+    energy.l2 =
+        kPico * voltage * voltage * kFeedingPjPerFlop * (work.bf16 + work.fp16 + work.eight_bit / 2 + work.tf32 * 2);
+    energy.hbm = kHbmW * us * 1e-6;
+    const WorkAtClocks all{energy, us, 0};
+    return clock_of(device, all, all, repetition, highest);
 }
 
 }  // namespace memwall::chip

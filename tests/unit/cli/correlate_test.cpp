@@ -102,6 +102,9 @@ TEST_F(Correlate, ALockedClockStaysUnderThePowerLimit) {
          "params": {"m": 2048, "n": 2048, "k": 2048, "dtype": "bf16"}, "sm_clock_mhz": 1965, "sm_clock": "locked"},
         {"id": "low", "device": "h100-sxm5", "kind": "kernel", "op": "gemm", "metric": "tflops", "value": 700,
          "params": {"m": 2048, "n": 2048, "k": 2048, "dtype": "bf16"}, "sm_clock_mhz": 1200, "sm_clock": "locked"},
+        {"id": "long", "device": "h100-sxm5", "kind": "kernel", "op": "gemm", "metric": "tflops", "value": 700,
+         "params": {"m": 2048, "n": 2048, "k": 2048, "dtype": "bf16"}, "sm_clock_mhz": 1965, "sm_clock": "locked",
+         "repeated": {"warmup_ms": 500, "timed_ms": 500}},
         {"id": "around", "device": "h100-sxm5", "kind": "kernel", "op": "gemm", "metric": "tflops", "value": 700,
          "params": {"m": 2048, "n": 2048, "k": 2048, "dtype": "bf16", "data": "constant"}, "sm_clock_mhz": 1980,
          "sm_clock": "around"}]})";
@@ -109,11 +112,14 @@ TEST_F(Correlate, ALockedClockStaysUnderThePowerLimit) {
     const json records = json::parse(text("clocks/correlation.json"))["records"];
     EXPECT_EQ(records[0]["simulated_as"]["sm_clock_mhz"], 1965);
     EXPECT_GT(records[0]["simulated_as"]["board_w"], 700);
+    // Once, a board may draw more than on average.
     EXPECT_LT(records[1]["simulated_as"]["sm_clock_mhz"], 1900);
-    EXPECT_LE(records[1]["simulated_as"]["board_w"], 705);
+    EXPECT_LE(records[1]["simulated_as"]["board_w"], 985);
+    EXPECT_GT(records[1]["simulated_as"]["board_w"], 800);
     EXPECT_EQ(records[2]["simulated_as"]["sm_clock_mhz"], 1200);
+    EXPECT_LE(records[3]["simulated_as"]["board_w"], 705);
     // No power limit, but the boost that tensor cores allow (/clocks/sm_peak_mhz).
-    EXPECT_EQ(records[3]["simulated_as"]["sm_clock_mhz"], 1830);
+    EXPECT_EQ(records[4]["simulated_as"]["sm_clock_mhz"], 1830);
 }
 
 // What was left out for its length is simulated when there is time, and nothing else again.

@@ -86,9 +86,10 @@ TEST(RunOptions, BecomeAnOperationAndOverrides) {
 TEST(RunOptions, TheSustainedClockIsNoOverride) {
     const auto options = read_run_options(with(kOp, {"--sm-clock", "sustained"}));
     ASSERT_TRUE(options);
-    EXPECT_TRUE(options->sustained);
+    EXPECT_EQ(options->repetition->warmups, Repetition::forever().warmups);
     EXPECT_TRUE(options->sets.empty());
-    EXPECT_FALSE(read_run_options(with(kOp, {"--sm-clock", "1755"}))->sustained);
+    EXPECT_EQ(read_run_options(with(kOp, {"--sm-clock", "burst"}))->repetition->warmups, 0);
+    EXPECT_FALSE(read_run_options(with(kOp, {"--sm-clock", "1755"}))->repetition);
 }
 
 }  // namespace

@@ -62,38 +62,80 @@ TEST(Energy, ExponentialsCostTheirOwn) {
     EXPECT_NEAR(e.vector, 1.0 * d.clocks.sm_mhz * d.sm.sfu_ops_per_cycle * d.power.sfu_pj_per_op * 1e-12, 1e-15);
 }
 
-TEST(SustainedClock, KeepsTheBoardUnderItsLimitAndNotFarUnder) {
-    const device::Device d = h200();
-    chip::Energy e;
-    e.tensor = 0.9;  // of a millisecond: 900 W
-    const double mhz = chip::sustained_mhz(d, e, 1000, 0, d.clocks.sm_mhz);
-    const auto watts = [&](double clock) {  // all of the time stretches with the clock's period, the energy with V^2
-        const double ratio = clock / d.clocks.sm_mhz;
-        return d.power.idle_w + 900 * ratio * ratio * ratio;
-    };
-    EXPECT_LE(watts(mhz), d.power.board_limit_w);
-    EXPECT_GT(watts(mhz + d.power.clock_step_mhz), d.power.board_limit_w);
-    EXPECT_DOUBLE_EQ(std::fmod(mhz, d.power.clock_step_mhz), 0);
+/// Work of a millisecond at 1980 MHz whose die draws so many watts; all of it stretches with the clock's period.
+chip::WorkAtClocks of_watts(double die_w, double us = 1000) {
+    chip::WorkAtClocks work;
+    work.energy.tensor = die_w * us * 1e-6;
+    work.elapsed_us = us;
+    return work;
 }
 
-TEST(SustainedClock, IsTheHighestForWorkUnderTheLimit) {
+TEST(ClockUnderALimit, KeepsTheBoardUnderItAndNotFarUnder) {
     const device::Device d = h200();
-    chip::Energy e;
-    e.hbm = 0.4;
-    EXPECT_EQ(chip::sustained_mhz(d, e, 1000, 1000, d.clocks.sm_mhz), d.clocks.sm_mhz);
-}
-
-TEST(SustainedClock, FallsAsTheLimitDoes) {
-    device::Device d = h200();
-    chip::Energy e;
-    e.tensor = 0.8;
-    double last = d.clocks.sm_mhz;
-    for (const double limit : {700.0, 600.0, 450.0, 350.0}) {
-        d.power.board_limit_w = limit;
-        const double mhz = chip::sustained_mhz(d, e, 1000, 0, d.clocks.sm_mhz);
-        EXPECT_LT(mhz, last) << limit;
-        last = mhz;
+    for (const double limit : {700.0, 550.0, 400.0}) {
+        const double mhz = chip::clock_under(d, of_watts(900), limit, d.clocks.sm_mhz);
+        const auto watts = [&](double clock) {  // the energy goes with V^2, the time with the period
+            const double ratio = clock / d.clocks.sm_mhz;
+            return d.power.idle_w + 900 * ratio * ratio * ratio;
+        };
+        EXPECT_LE(watts(mhz), limit);
+        EXPECT_GT(watts(mhz + d.power.clock_step_mhz), limit);
+        EXPECT_DOUBLE_EQ(std::fmod(mhz, d.power.clock_step_mhz), 0);
     }
+}
+
+TEST(ClockUnderALimit, IsTheHighestForWorkThatDrawsLess) {
+    const device::Device d = h200();
+    EXPECT_EQ(chip::clock_under(d, of_watts(500), 700, d.clocks.sm_mhz), d.clocks.sm_mhz);
+    // What memory bounds does not get longer, so that its power falls with the square of the voltage alone.
+    chip::WorkAtClocks streamed = of_watts(900);
+    streamed.fixed_us = streamed.elapsed_us;
+    EXPECT_DOUBLE_EQ(streamed.us_at(d, 990), 1000);
+    EXPECT_NEAR(streamed.watts_at(d, 990), d.power.idle_w + 900 / 4.0, 1e-9);
+}
+
+// A board that had rested holds the clock of its peak limit until what a filter of the time constant tau lets through
+// of its power is at the other limit: idle + P (1 - exp(-t / tau)) = limit, with P over idle.
+TEST(ClockOfRepeatedWork, FallsWhenTheAverageReachesTheLimit) {
+    device::Device d = h200();
+    d.power.peak_limit_w = 900;
+    d.power.limit_time_constant_ms = 30;
+    const chip::WorkAtClocks work = of_watts(1200);
+    const auto mhz = [&](double warmups, double repeats) {
+        return chip::clock_of(d, work, work, {warmups, repeats}, d.clocks.sm_mhz);
+    };
+    const double early = chip::clock_under(d, work, 900, 1980), late = chip::clock_under(d, work, 700, 1980);
+    ASSERT_LT(late, early - 100);
+    const double idle_w = d.power.idle_w, over_idle_w = work.watts_at(d, early) - idle_w;
+    const double until_ms = 30 * std::log(over_idle_w / (over_idle_w - (700 - idle_w)));
+    const double operations = until_ms * 1e3 / work.us_at(d, early);
+    EXPECT_EQ(mhz(0, 1), early);
+    EXPECT_EQ(mhz(operations / 2, 0.49 * operations), early);
+    EXPECT_EQ(mhz(1.01 * operations, 1), late);
+    EXPECT_EQ(chip::clock_of(d, work, work, Repetition::forever(), 1980), late);
+    // Half of the timed ones before, half after: the mean of their times, which go with the period.
+    EXPECT_NEAR(work.us_at(d, mhz(operations / 2, operations)), (work.us_at(d, early) + work.us_at(d, late)) / 2, 1e-6);
+    // As long, but told in milliseconds.
+    Repetition timed;
+    timed.warmup_ms = until_ms / 2;
+    timed.timed_ms = until_ms;
+    EXPECT_NEAR(chip::clock_of(d, work, work, timed, 1980), mhz(operations / 2, operations), 1e-6);
+}
+
+TEST(ClockOfRepeatedWork, ThePeakLimitIsOfTheMainKernel) {
+    const device::Device d = h200();
+    // A product of 1500 W for a fifth of the time, small kernels for the rest: 300 W on average.
+    const auto work = of_watts(300), product = of_watts(1500, 200);
+    const double held = chip::clock_of(d, work, product, Repetition::forever(), 1830);
+    EXPECT_EQ(held, chip::clock_under(d, product, d.power.peak_limit_w, 1830));
+    EXPECT_LT(held, 1830);
+}
+
+TEST(ClockOfRepeatedWork, IsThatOfThePeakLimitForWorkUnderTheOther) {
+    device::Device d = h200();
+    EXPECT_EQ(chip::clock_of(d, of_watts(500), of_watts(500), Repetition::forever(), 1830), 1830);
+    d.power.board_limit_w = 2000;  // a what-if beyond the peak limit: that one gives way
+    EXPECT_EQ(chip::clock_of(d, of_watts(1500), of_watts(1500), Repetition::forever(), 1830), 1830);
 }
 
 TEST(HighestClock, IsTheTensorBoostForWorkThatTensorCoresBound) {
@@ -111,9 +153,11 @@ TEST(HighestClock, IsTheTensorBoostForWorkThatTensorCoresBound) {
 
 TEST(LikelyClock, IsLowForProductsAndHighestForStreams) {
     const device::Device d = h200();
-    EXPECT_LT(chip::likely_mhz(d, {1e12, 0, 0, 0}, 100), 1900);
-    EXPECT_EQ(chip::likely_mhz(d, {1e12, 0, 0, 0}, 1e5), d.clocks.sm_mhz);
-    EXPECT_EQ(chip::likely_mhz(d, {}, 1), d.clocks.sm_mhz);
+    const double once = chip::likely_mhz(d, {1e12, 0, 0, 0}, 100, {});
+    EXPECT_LT(once, 1830);
+    EXPECT_LT(chip::likely_mhz(d, {1e12, 0, 0, 0}, 100, Repetition::forever()), once);
+    EXPECT_EQ(chip::likely_mhz(d, {1e12, 0, 0, 0}, 1e5, {}), d.clocks.sm_mhz);
+    EXPECT_EQ(chip::likely_mhz(d, {}, 1, {}), d.clocks.sm_mhz);
 }
 
 }  // namespace

@@ -37,6 +37,9 @@ TEST(Run, NamesTheBusiestResource) {
     used.l2_read_bytes = 45'000'000;  // of 5000 GB/s in 10 us: 90 %
     EXPECT_EQ(bound(used), "l2");
     used = {};
+    used.l2_lookup_busy_ps = 9 * 1e6 * kSlices;  // few bytes, many accesses
+    EXPECT_EQ(bound(used), "l2");
+    used = {};
     used.sm_read_bytes = 36'000'000;  // of 4000 GB/s: 90 %
     EXPECT_EQ(bound(used), "crossbar");
     used.multicast_bytes = 20'000'000;  // copies inside a cluster do not pass the port twice

@@ -10,6 +10,7 @@ namespace memwall::result {
 
 inline constexpr int kSms = 2;
 inline constexpr int kChannels = 4;
+inline constexpr int kSlices = 5;
 inline constexpr double kPeakGbps = 1000;  // a microsecond moves a megabyte
 
 inline Ps microseconds(double us) {
@@ -22,6 +23,7 @@ struct PhaseScript {
     double data = 0, bank = 0, refresh = 0, turnaround = 0;  ///< of the channels; what is left is idle
     double tensor = 0, vector = 0, wait = 0;                 ///< of the SMs
     TileLifetime life = {};
+    double lookups = 0;  ///< of the slices
 };
 
 class Script {
@@ -35,6 +37,7 @@ public:
         run.pseudo_channels = kChannels;
         run.hbm_peak_gbps = kPeakGbps;
         run.vector_lanes = 128;
+        run.l2_slices = kSlices;
         run.l2_peak_gbps = 5000;
         run.crossbar_peak_gbps = 4000;
     }
@@ -71,6 +74,7 @@ private:
         sum_.vector_busy_ps += p.vector * sms_ps;
         sum_.wait_data_ps += p.wait * sms_ps;
         sum_.life += p.life;
+        sum_.l2_lookup_busy_ps += p.lookups * 1e6 * kSlices;
     }
 
     Ps now_;

@@ -86,6 +86,27 @@ TEST_F(Files, AGraphOfFewOperationsBearsMoreOfItsLaunch) {
     EXPECT_GT(added(2, 6), added(6, 6));
 }
 
+TEST_F(Files, KnowsHowOftenAnOperationWasRepeated) {
+    const auto of = [&](const std::string& fields) {
+        return validate::read_records(file(records(R"("metric": "time_us", "value": 12.5)" + fields)))
+            .front()
+            .repetition;
+    };
+    EXPECT_EQ(of("").warmups, 0);
+    EXPECT_EQ(of("").repeats, 1);
+    // A graph's replays are of all of its operations.
+    const auto graph = of(R"(, "graph": {"ops": 6, "replays": 5, "warmups": 3})");
+    EXPECT_EQ(graph.warmups, 18);
+    EXPECT_EQ(graph.repeats, 30);
+    const auto told = of(R"(, "graph": {"ops": 6, "replays": 5}, "repeated": {"warmups": 2, "repeats": 10})");
+    EXPECT_EQ(told.warmups, 2);
+    EXPECT_EQ(told.repeats, 10);
+    // Of 250 us each, 100 before and 400 timed.
+    const auto timed = of(R"(, "repeated": {"warmup_ms": 25, "timed_ms": 100})");
+    EXPECT_EQ(timed.before(250), 100);
+    EXPECT_EQ(timed.timed(250), 400);
+}
+
 TEST_F(Files, SaysWhereAFileIsWrong) {
     EXPECT_NE(error_of(file(R"({"schema": "memwall-trace/1", "records": []})")).find("/schema"), std::string::npos);
     EXPECT_NE(error_of(file(R"({"schema": "memwall-reference/1", "records": [{"device": "x"}]})")).find("/records/0"),
@@ -108,6 +129,11 @@ TEST_F(Files, ARecordThatCannotBeReadIsSkippedAndTheOthersAreNot) {
     EXPECT_NE(why(R"("metric": "time_us", "value": "fast")").find("/records/0/value"), std::string::npos);
     EXPECT_NE(why(R"("metric": "time_us", "value": 1, "timing": "guess")").find("/timing"), std::string::npos);
     EXPECT_NE(why(R"("metric": "time_us", "value": 1, "sm_clock": "fixed")").find("/sm_clock"), std::string::npos);
+    for (const std::string wrong :
+         {R"("warmups": 3)", R"("warmup_ms": 3, "repeats": 2)", R"("timed_ms": 3, "repeats": 2)"})
+        EXPECT_NE(why(R"("metric": "time_us", "value": 1, "repeated": {)" + wrong + "}").find("/repeated"),
+                  std::string::npos)
+            << wrong;
     EXPECT_NE(why(R"("metric": "time_us", "value": 1, "schedule_by": "libary")").find("/schedule_by"),
               std::string::npos);
     EXPECT_NE(why(R"("value": 1)").find("metric"), std::string::npos);

@@ -1,11 +1,14 @@
 // The chip's map, and what limits its L2.
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <numeric>
+#include <thread>
 
 #include "bench.h"
 #include "chip_map.h"
+#include "engines.h"
 
 namespace memwall::measure {
 
@@ -156,6 +159,55 @@ Outcome l2_clock(const Case& c, Bench& bench) {
     return outcome;
 }
 
+/// Launch after launch of wgmma alone on a board that has rested: at which clock each ran. What a board's power limit
+/// leaves of its clock, and after how long, is to be read off the curve.
+Outcome clock_under_load(const Case& c, Bench& bench) {
+    constexpr int kLaunches = 2500, kWarpgroups = 2, kColumns = 256, kProducts = 4096, kPoints = 250;
+    constexpr auto kRest = std::chrono::seconds(2);
+    const auto dtype = c.text("dtype") == "fp8" ? kernels::Dtype::fp8 : kernels::Dtype::bf16;
+    const DeviceBuffer operands(48 << 10);
+    if (c.text("data") == "random") {
+        kernels::fill_random(operands.as(), operands.bytes() / kernels::bytes_of(dtype), dtype, bench.seed(),
+                             bench.stream());
+    } else {
+        kernels::check(cudaMemsetAsync(operands.as(), 0, operands.bytes(), bench.stream()), "cudaMemsetAsync");
+    }
+    const auto sms = static_cast<std::size_t>(bench.sms());
+    const DeviceBuffer results(kLaunches * sms * sizeof(kernels::EngineResult));
+    bench.synchronize();
+    std::this_thread::sleep_for(kRest);
+    for (std::size_t launch = 0; launch < kLaunches; ++launch) {
+        kernels::wgmma_rate(dtype, kColumns, kernels::OperandA::shared, kWarpgroups, kProducts, operands.as(),
+                            results.as<kernels::EngineResult>() + launch * sms, bench.stream());
+    }
+    std::vector<kernels::EngineResult> all(kLaunches * sms);
+    kernels::check(cudaMemcpyAsync(all.data(), results.as(), results.bytes(), cudaMemcpyDeviceToHost, bench.stream()),
+                   "cudaMemcpyAsync");
+    bench.synchronize();
+    std::vector<double> ms, mhz;
+    double elapsed_ms = 0;
+    for (auto of_launch = all.begin(); of_launch != all.end(); of_launch += static_cast<std::ptrdiff_t>(sms)) {
+        double cycles = 0, ns = 0;
+        std::for_each_n(of_launch, sms, [&](const kernels::EngineResult& sm) {
+            cycles += static_cast<double>(sm.cycles);
+            ns += static_cast<double>(sm.ns);
+        });
+        if (ns <= 0) throw std::runtime_error("the kernel reported no time");
+        elapsed_ms += ns / static_cast<double>(sms) * 1e-6;
+        ms.push_back(elapsed_ms);
+        mhz.push_back(cycles / ns * 1e3);
+    }
+    Json curve = Json::array();
+    for (std::size_t i = 0; i < ms.size(); i += ms.size() / kPoints) curve.push_back({ms[i], mhz[i]});
+    const auto late = mhz.end() - static_cast<std::ptrdiff_t>(mhz.size() / 5);
+    Outcome outcome;
+    outcome.samples.assign(late, mhz.end());
+    outcome.sm_clock_mhz = std::accumulate(late, mhz.end(), 0.0) / static_cast<double>(mhz.end() - late);
+    outcome.method = "the last fifth of launches of wgmma that follow one another after two seconds of rest";
+    outcome.details = {{"first_launch_mhz", mhz.front()}, {"elapsed_ms_and_mhz", curve}};
+    return outcome;
+}
+
 }  // namespace
 
 Outcome measure_experiment(const Case& c, Bench& bench) {
@@ -164,6 +216,7 @@ Outcome measure_experiment(const Case& c, Bench& bench) {
     if (c.op == "home_hash") return home_hash(bench);
     if (c.op == "half_link") return half_link(c, bench);
     if (c.op == "l2_gpc_port") return l2_gpc_port(c, bench);
+    if (c.op == "clock_under_load") return clock_under_load(c, bench);
     return l2_clock(c, bench);
 }
 

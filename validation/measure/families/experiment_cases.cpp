@@ -1,5 +1,7 @@
 // Experiments that read the chip's map: what no maker publishes and no literature has settled.
 
+#include <string>
+
 #include "case.h"
 
 namespace memwall::measure {
@@ -26,6 +28,12 @@ void add_experiment_cases(Cases& cases) {
     }
     for (const int sms : {1, 2, 4, 8, 12, 14, 16}) {
         add("l2_gpc_port", {{"sms", sms}, {"within", "each_gpc"}}, "bytes_per_cycle", 200, false);
+    }
+    // How far the clock falls under a load that the board's power limit meets, and after how long; beside zeros, which
+    // stay far from it.
+    for (const char* dtype : {"bf16", "fp8"}) {
+        for (const char* data : {"random", "zeros"})
+            add("clock_under_load", {{"dtype", dtype}, {"data", data}}, "mhz", 1500, dtype == std::string("bf16"));
     }
     for (const int words : {1, 8, 32}) add("l2_clock", {{"words", words}}, "operations_per_ns", 150, false);
 }
