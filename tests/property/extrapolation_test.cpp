@@ -87,7 +87,7 @@ TEST_F(Extrapolation, ARecordOfAPrefillIsSimulatedAsTheRunIs) {
     EXPECT_EQ(record["simulated_as"]["sm_clock_mhz"], served["sm_clock_mhz"]);
     EXPECT_NEAR(record["simulated"], served["time_us"], 0.01);
     const auto& roofline = served["roofline_us"];
-    EXPECT_NEAR(record["roofline"], std::max<double>(roofline["memory"], roofline["compute"]), 0.1);
+    EXPECT_NEAR(record["roofline"], std::max(roofline["memory"].get<double>(), roofline["compute"].get<double>()), 0.1);
 }
 
 }  // namespace

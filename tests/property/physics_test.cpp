@@ -314,6 +314,13 @@ TEST(Gemm, StoresFromAccumulatorsCostTheirPieces) {
     EXPECT_NEAR(scalar - vector, by_scalars - by_vectors, 1.2);
     // Wukong, H100 SXM5: 27.3 us by vectors, 39.1 by scalars.
     EXPECT_NEAR(scalar / vector, 39.072 / 27.274, 0.1);
+    // All of it after the last product, and the waterfall says so.
+    const auto s = simulate(
+        "gemm m=2048 n=2048 k=2048 dtype=fp16 out_dtype=fp32 tile=128x256x64 stages=4 cluster=1 persistent=0 "
+        "store=scalar");
+    double tail_us = 0;
+    for (const result::Loss& loss : s.result.waterfall) tail_us += loss.cause == "tail: L2 look-ups" ? loss.us : 0;
+    EXPECT_NEAR(tail_us, by_scalars, 0.5);
 }
 
 // Small tiles leave room for several CTAs on an SM, and persistent kernels are launched with as many as fit: 64x64x64
