@@ -12,8 +12,6 @@ namespace memwall::result {
 namespace {
 
 constexpr double kPsPerUs = 1e6;
-/// Utilisation from which a resource is said to bind.
-constexpr double kBinds = 0.7;
 
 double ratio(double part, double whole) {
     return whole > 0 ? part / whole : 0;

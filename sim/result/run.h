@@ -48,6 +48,9 @@ struct ComposedBand {
     std::vector<OperationBand> operations;  ///< those with the largest shares first
 };
 
+/// Utilisation from which a resource is said to bind.
+inline constexpr double kBinds = 0.7;
+
 /// The smallest and the largest error of `near`, which is not empty.
 std::pair<double, double> range_of(const std::vector<Neighbour>& near);
 

@@ -89,12 +89,14 @@ void share_latency(std::vector<Loss>& losses, double us, const TileLifetime& lif
     for (const auto& [name, time] : parts) losses.push_back({name, us * time / sum});
 }
 
-/// Of the tail, what the slices spent on look-ups is theirs: results that leave in small pieces queue there.
+/// A tail in which the slices' look-ups bind is theirs for as long as they took: results that leave in small pieces
+/// queue there. Slices that look up now and then hold nobody up.
 void add_idle_ends(std::vector<Loss>& losses, const RunDescription& run, const Phases& phases, const PhaseTimes& idle) {
     losses.push_back({"launch gaps", idle[kGap]});
     losses.push_back({"ramp-up", idle[kRamp]});
-    const double slices_us = phases[kTail].used.l2_lookup_busy_ps / (kPsPerUs * run.l2_slices);
-    const double looking_up = phases[kTail].us > 0 ? idle[kTail] * std::min(1.0, slices_us / phases[kTail].us) : 0;
+    const double busy_us = phases[kTail].used.l2_lookup_busy_ps / (kPsPerUs * run.l2_slices);
+    const bool binds = phases[kTail].us > 0 && busy_us >= kBinds * phases[kTail].us;
+    const double looking_up = binds ? std::min(idle[kTail], busy_us) : 0;
     losses.push_back({"tail and load imbalance", idle[kTail] - looking_up});
     losses.push_back({"tail: L2 look-ups", looking_up});
 }
