@@ -161,10 +161,9 @@ void print_power(const result::RunDescription& run) {
         fmt::print(" at {:.0f} MHz, {}", run.sm_clock_mhz,
                    held ? "where the limit holds the SM clock" : "the highest of such work");
     } else if (p.board_w > p.limit_w) {
-        fmt::print("; on average under it the SM clock would be about {:.0f} MHz (--sm-clock sustained)",
-                   p.sustained_mhz);
+        fmt::print("; a board would lower the SM clock to about {:.0f} MHz (--sm-clock sustained)", p.sustained_mhz);
         if (p.burst_mhz < run.sm_clock_mhz)
-            fmt::print(", for some tens of ms {:.0f} MHz (--sm-clock burst)", p.burst_mhz);
+            fmt::print(", in its first tens of ms to {:.0f} MHz (--sm-clock burst)", p.burst_mhz);
     } else if (p.burst_mhz < run.sm_clock_mhz) {
         fmt::print("; busy tensor cores would hold the SM clock to {:.0f} MHz (--sm-clock burst)", p.burst_mhz);
     }
@@ -174,7 +173,8 @@ void print_power(const result::RunDescription& run) {
 void print_bands(const RunOptions& o, const result::RunDescription& run) {
     if (!run.correlated) return;
     // Records were simulated at the clock that the board's limits left them, and most of them are short runs.
-    const bool other = std::abs(run.power.burst_mhz - run.sm_clock_mhz) > 1;
+    constexpr double kSame = 0.02;  // the search for a clock stops a step short of it
+    const bool other = std::abs(run.power.burst_mhz / run.sm_clock_mhz - 1) > kSame;
     const std::string of = fmt::format("{}{}", o.sets.empty() ? "" : ", of the device as it is described",
                                        other ? ", at the clock of a short run" : "");
     if (const std::size_t n = run.neighbours.size(); n > 1) {

@@ -213,6 +213,7 @@ Limited limited(const Simulated& s, const device::Device& device, double fixed_u
         const auto moved = static_cast<double>(used.dram_read_bytes + used.dram_write_bytes);
         work.main = {energy, us, moved / device.hbm.peak_gbps() * 1e-3};
     }
+    // Alone it is the run, of which the search knows better than its bytes what does not stretch.
     if (s.seen.kernels.size() == s.trace.warmup_kernels + 1) work.main = work.all;
     return work;
 }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <systemc>
 
+#include "base/huge_pages.h"
 #include "cli/simulation.h"
 #include "cli/verbs.h"
 #include "device/reader.h"
@@ -79,3 +80,11 @@ BENCHMARK_CAPTURE(Simulate, read_64MB_one_sm, std::string("read bytes=67108864 s
 
 }  // namespace
 }  // namespace memwall
+
+/// As the program does it.
+int main(int argc, char** argv) {
+    memwall::prefer_huge_pages();
+    benchmark::Initialize(&argc, argv);
+    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+    benchmark::RunSpecifiedBenchmarks();
+}
