@@ -71,6 +71,7 @@ Counters& Counters::operator+=(const Counters& o) {
     vector_busy_ps += o.vector_busy_ps;
     sfu_busy_ps += o.sfu_busy_ps;
     wait_data_ps += o.wait_data_ps;
+    wait_stores_ps += o.wait_stores_ps;
     sm_active_ps += o.sm_active_ps;
     ctas += o.ctas;
     hbm += o.hbm;
@@ -104,6 +105,7 @@ Counters operator-(Counters a, const Counters& b) {
     a.vector_busy_ps -= b.vector_busy_ps;
     a.sfu_busy_ps -= b.sfu_busy_ps;
     a.wait_data_ps -= b.wait_data_ps;
+    a.wait_stores_ps -= b.wait_stores_ps;
     a.sm_active_ps -= b.sm_active_ps;
     a.ctas -= b.ctas;
     a.hbm = a.hbm - b.hbm;

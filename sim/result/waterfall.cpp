@@ -73,6 +73,10 @@ PhaseTimes idle_times(const Phases& phases, const PhaseTimes& busy_us) {
     return idle;
 }
 
+double share_of(double part, double all) {
+    return all > 0 ? part / all : 0;
+}
+
 /// Shares `us` of a steady phase out over where its loads spent their time.
 void share_latency(std::vector<Loss>& losses, double us, const TileLifetime& life) {
     const std::array<std::pair<const char*, double>, 5> parts{{{"exposed latency: memory", life.hbm},
@@ -117,12 +121,15 @@ std::vector<Loss> memory_losses(const RunDescription& run, const RunResult& resu
     losses.push_back({"read-write turnaround", all.turnaround_ps / per_us});
     const PhaseTimes idle = idle_times(phases, busy_us);
     add_idle_ends(losses, run, phases, idle);
-    // In the steady phase memory idles because SMs compute, or because their loads' latency is not covered.
+    // In the steady phase memory idles because SMs compute, because their results wait to leave, or because their
+    // loads' latency is not covered.
     const Counters& steady = phases[kSteady].used;
     const double busy = steady.tensor_busy_ps + steady.vector_busy_ps + steady.sfu_busy_ps;
-    const double computing = busy > 0 ? busy / (busy + steady.wait_data_ps) : 0;
+    const double spent = busy + steady.wait_data_ps + steady.wait_stores_ps;
+    const double computing = share_of(busy, spent), storing = share_of(steady.wait_stores_ps, spent);
     losses.push_back({"exposed compute", idle[kSteady] * computing});
-    share_latency(losses, idle[kSteady] * (1 - computing), steady.life);
+    losses.push_back({"exposed stores", idle[kSteady] * storing});
+    share_latency(losses, idle[kSteady] * (1 - computing - storing), steady.life);
     return losses;
 }
 
@@ -144,9 +151,11 @@ std::vector<Loss> compute_losses(const RunDescription& run, const RunResult& res
     add_idle_ends(losses, run, phases, idle);
     const Counters& steady = phases[kSteady].used;
     const double vector = steady.vector_busy_ps + steady.sfu_busy_ps;
-    const double share = vector > 0 ? vector / (vector + steady.wait_data_ps) : 0;
-    losses.push_back({"vector work, epilogues and softmax", idle[kSteady] * share});
-    losses.push_back({"waiting for data, shared memory and barriers", idle[kSteady] * (1 - share)});
+    const double spent = vector + steady.wait_data_ps + steady.wait_stores_ps;
+    const double computing = share_of(vector, spent), storing = share_of(steady.wait_stores_ps, spent);
+    losses.push_back({"vector work, epilogues and softmax", idle[kSteady] * computing});
+    losses.push_back({"waiting for stores to leave", idle[kSteady] * storing});
+    losses.push_back({"waiting for data, shared memory and barriers", idle[kSteady] * (1 - computing - storing)});
     return losses;
 }
 

@@ -14,9 +14,10 @@
 //   launch gap   [the previous kernel's end, first CTA dispatched)
 //   ramp-up      [first CTA, first tile landed); none where no tile lands
 //   tail         [first SM without work, end): load imbalance, wave quantisation and the last tiles' way
-//   in between   shared out. Memory: time that SMs computed while nothing was asked of memory ("exposed compute"), and
-//                the rest by where loads spent their time: memory's queue, the interposer, L2, the far partition's
-//                link, crossbar. Compute: vector work, and waiting for data.
+//   in between   shared out. Memory: time that SMs computed while nothing was asked of memory ("exposed compute") or
+//                that results waited to leave ("exposed stores"), and the rest by where loads spent their time:
+//                memory's queue, the interposer, L2, the far partition's link, crossbar. Compute: vector work, waiting
+//                for stores to leave, and waiting for data.
 // Phases of kernels that overlap (dependent launches) are clipped to be disjoint. Work is booked when it begins: what a
 // phase is too short for is carried to the next.
 #pragma once

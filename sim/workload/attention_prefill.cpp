@@ -154,10 +154,9 @@ trace::Role flash_consumer(const AttentionShape& s, const FlashPlan& p, const At
     const Step store = move_rows(StepKind::store, -1, t.o, s, p, instance(kWarpgroupRows / p.packed), kWarpgroupRows);
     append(steps, {release(kQ),  // its last product has been waited for
                    wait_full(kV), pv, wait_mma(0), release(kV),
-                   vector({outputs * 2, 64, outputs * trace::bits_of(s.dtype) / 8, 60}), store});
-    // The next item's values overwrite the output: threads have read it by now, the TMA has not.
-    if (store.path == LoadPath::tma) steps.push_back(simple(StepKind::wait_reads));
-    steps.push_back(release(kO));
+                   vector({outputs * 2, 64, outputs * trace::bits_of(s.dtype) / 8, 60}), store,
+                   // The next item's values overwrite the output.
+                   simple(StepKind::wait_reads), release(kO)});
     return {"consumer", p.groups, 4, std::move(steps)};
 }
 

@@ -118,6 +118,29 @@ Step put(const GemmShape& s, const GemmTensors& t, const GemmSchedule& g, const 
     return move(StepKind::store, -1, t.partials, {slab, to.row, to.col}, {1, to.rows, to.cols}, path);
 }
 
+/// Results leave their consumer. Threads go on when their registers have been read. The TMA reads from a staging buffer
+/// that is smaller than the tile: what it holds may still be read while the next tile is begun, the rest not.
+void append_put(std::vector<Step>& steps, const GemmShape& s, const GemmTensors& t, const GemmSchedule& g,
+                const Region& to, LoadPath path) {
+    const Step read = simple(StepKind::wait_reads);
+    const Step whole = put(s, t, g, to, path);
+    if (whole.path != LoadPath::tma) {
+        append(steps, {whole, read});
+        return;
+    }
+    const std::int64_t row_bytes = to.rows * trace::bits_of(g.split == 1 ? s.out_dtype : trace::Dtype::fp32) / 8;
+    const std::int64_t staged_cols = std::max<std::int64_t>(1, g.epilogue_bytes / std::max(1, g.groups()) / row_bytes);
+    if (staged_cols >= to.cols) {
+        steps.push_back(whole);
+        return;
+    }
+    Region first = to, last = to;
+    first.cols = to.cols - staged_cols;
+    last.cols = staged_cols;
+    last.col = to.col + first.cols;
+    append(steps, {put(s, t, g, first, path), read, put(s, t, g, last, path)});
+}
+
 /// What one consumer warpgroup of a tile makes.
 Region share_of_group(const GemmSchedule& g) {
     const Affine row = item(kM, g.tile[0]), col = item(kN, g.tile[1]);
@@ -133,7 +156,8 @@ Region share_of_group(const GemmSchedule& g) {
 void append_finish(std::vector<Step>& steps, const GemmShape& s, const GemmTensors& t, const GemmSchedule& g,
                    const Region& to, const Step& epilogue, LoadPath path, int ring) {
     if (!g.stream_k) {
-        append(steps, {epilogue, put(s, t, g, to, path)});
+        steps.push_back(epilogue);
+        append_put(steps, s, t, g, to, path);
         return;
     }
     // Of the workspace's tile, what this consumer has.
@@ -150,8 +174,9 @@ void append_finish(std::vector<Step>& steps, const GemmShape& s, const GemmTenso
                    flag(StepKind::signal, flag_of(cta())), end_loop()});
     append(steps, {loop(1, item(kStep, -1) + 1), loop(Affine::var(trace::kVarPeers)),
                    flag(StepKind::wait_signal, flag_of(peer)), acquire(ring), partial(StepKind::load, ring, peer),
-                   commit(ring), wait_full(ring), vector({outputs, 0, 0, 0}), release(ring), end_loop(), epilogue,
-                   put(s, t, g, to, path), end_loop()});
+                   commit(ring), wait_full(ring), vector({outputs, 0, 0, 0}), release(ring), end_loop(), epilogue});
+    append_put(steps, s, t, g, to, path);
+    steps.push_back(end_loop());
 }
 
 /// Registers through which a consumer takes another CTA's partial sums.

@@ -120,6 +120,8 @@ Sm::Outcome Sm::block(RoleState& role, Wait why, std::int64_t now_ps) {
 
 void Sm::wake(Cta& cta, int slot, int role, std::int64_t at_ps) {
     RoleState& state = cta.roles[static_cast<std::size_t>(role)];
+    if (state.wait == Wait::stores || state.wait == Wait::reads)
+        counters_.wait_stores_ps += static_cast<double>(std::max<std::int64_t>(0, at_ps - state.wait_since_ps));
     state.wait = Wait::start;
     post(std::max(at_ps, state.wait_since_ps), resume,
          static_cast<std::uint32_t>(slot) << 8 | static_cast<std::uint32_t>(role));
@@ -187,6 +189,7 @@ Sm::Outcome Sm::step(Cta& cta, int slot, int role_index, RoleState& role, const 
             return role.stores_in_flight == 0 ? Outcome::next : block(role, Wait::stores, now);
         case StepKind::wait_reads:
             if (role.stores_unread > 0) return block(role, Wait::reads, now);
+            counters_.wait_stores_ps += static_cast<double>(std::max<std::int64_t>(0, role.stores_read_ps - now));
             now = std::max(now, role.stores_read_ps);
             return Outcome::next;
         case StepKind::sync_cta:

@@ -24,6 +24,7 @@ struct PhaseScript {
     double tensor = 0, vector = 0, wait = 0;                 ///< of the SMs
     TileLifetime life = {};
     double lookups = 0;  ///< of the slices
+    double stores = 0;   ///< of the SMs: waiting for results to leave
 };
 
 class Script {
@@ -73,6 +74,7 @@ private:
         sum_.tensor_busy_ps += p.tensor * sms_ps;
         sum_.vector_busy_ps += p.vector * sms_ps;
         sum_.wait_data_ps += p.wait * sms_ps;
+        sum_.wait_stores_ps += p.stores * sms_ps;
         sum_.life += p.life;
         sum_.l2_lookup_busy_ps += p.lookups * 1e6 * kSlices;
     }

@@ -125,6 +125,27 @@ TEST(Waterfall, PutsEachComputeLossUnderItsCause) {
     EXPECT_NEAR(loss(r, "waiting for data, shared memory and barriers"), 1, 1e-9);
 }
 
+TEST(Waterfall, GivesStoresTheirShareOfWhatSmsWaitFor) {
+    // Of 8 us in which the roofline's resource idles, SMs compute for 1, wait for data for 1 and for stores for 2.
+    PhaseScript steady{18, 10, 0, 0, 0, 1, 0, 1};
+    steady.stores = 2;
+    Script memory;
+    memory.kernel(kernel_info("a", 10), {{{0}, {0}, steady, {0}}});
+    const RunResult bytes = analyse(memory.run, memory.seen);
+    expect_adds_up(bytes);
+    EXPECT_NEAR(loss(bytes, "exposed compute"), 2, 1e-9);
+    EXPECT_NEAR(loss(bytes, "exposed stores"), 4, 1e-9);
+    steady = {18, 1, 0, 0, 0, 10, 1, 1};
+    steady.stores = 2;
+    Script compute;
+    compute.kernel(kernel_info("a", 1, 10), {{{0}, {0}, steady, {0}}});
+    const RunResult flops = analyse(compute.run, compute.seen);
+    expect_adds_up(flops);
+    EXPECT_NEAR(loss(flops, "vector work, epilogues and softmax"), 2, 1e-9);
+    EXPECT_NEAR(loss(flops, "waiting for stores to leave"), 4, 1e-9);
+    EXPECT_NEAR(loss(flops, "waiting for data, shared memory and barriers"), 2, 1e-9);
+}
+
 TEST(Waterfall, AddsUpWhereTheVectorUnitsDoTheArithmetic) {
     Script s;
     s.kernel(kernel_info("a", 1, 10, false), {{{0}, {1}, {15, 1, 0, 0, 0, 0, 12, 1}, {2}}});

@@ -80,10 +80,24 @@ TEST_P(Gemm, WritesEveryOutputOnceAndPartialSumsOnceForEachSplit) {
     EXPECT_EQ(trace_.kernels.size(), split ? 2U : 1U);
     EXPECT_TRUE(test::all_are(test::touched(trace_, kernel(), StepKind::store, tensors_.c), split ? 0 : 1));
     if (!split) return;
-    const int slabs = kernel().roles.back().steps.back().tensor;  // where the last step stores
+    int slabs = -1;
+    for (const trace::Step& step : kernel().roles.back().steps) {
+        if (step.kind == StepKind::store) slabs = step.tensor;
+    }
     const GemmShape& s = GetParam().shape;
     EXPECT_EQ(trace_.tensors[static_cast<std::size_t>(slabs)].shape[0], schedule_.split * s.batch);
     EXPECT_TRUE(test::all_are(test::touched(trace_, kernel(), StepKind::store, slabs), 1));
+}
+
+TEST_P(Gemm, NothingFollowsAStoreOfRegistersBeforeTheyAreRead) {
+    for (const trace::Role& role : kernel().roles) {
+        for (std::size_t i = 0; i < role.steps.size(); ++i) {
+            if (role.steps[i].kind != StepKind::store || role.steps[i].path == trace::LoadPath::tma) continue;
+            ASSERT_LT(i + 1, role.steps.size());
+            const StepKind next = role.steps[i + 1].kind;
+            EXPECT_TRUE(next == StepKind::wait_reads || next == StepKind::wait_stores);
+        }
+    }
 }
 
 TEST_P(Gemm, TheFoldReadsEveryPartialSumAndWritesEveryOutputOnce) {
