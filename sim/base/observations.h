@@ -52,7 +52,7 @@ struct Counters {
     double tensor_busy_ps = 0;
     double vector_busy_ps = 0, sfu_busy_ps = 0;
     double wait_data_ps = 0;    ///< consumers waiting on a full barrier, per SM with work, summed
-    double wait_stores_ps = 0;  ///< consumers whose results have not left their registers or staging buffer
+    double wait_stores_ps = 0;  ///< roles that wait for their stores: to be read, or accepted by L2
     double sm_active_ps = 0;    ///< SMs with at least one CTA, summed
     std::uint64_t ctas = 0;
     HbmTime hbm;

@@ -129,7 +129,7 @@ std::vector<Loss> memory_losses(const RunDescription& run, const RunResult& resu
     const double computing = share_of(busy, spent), storing = share_of(steady.wait_stores_ps, spent);
     losses.push_back({"exposed compute", idle[kSteady] * computing});
     losses.push_back({"exposed stores", idle[kSteady] * storing});
-    share_latency(losses, idle[kSteady] * (1 - computing - storing), steady.life);
+    share_latency(losses, idle[kSteady] * std::max(0.0, 1 - computing - storing), steady.life);
     return losses;
 }
 
@@ -155,7 +155,8 @@ std::vector<Loss> compute_losses(const RunDescription& run, const RunResult& res
     const double computing = share_of(vector, spent), storing = share_of(steady.wait_stores_ps, spent);
     losses.push_back({"vector work, epilogues and softmax", idle[kSteady] * computing});
     losses.push_back({"waiting for stores to leave", idle[kSteady] * storing});
-    losses.push_back({"waiting for data, shared memory and barriers", idle[kSteady] * (1 - computing - storing)});
+    losses.push_back(
+        {"waiting for data, shared memory and barriers", idle[kSteady] * std::max(0.0, 1 - computing - storing)});
     return losses;
 }
 

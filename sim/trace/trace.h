@@ -92,7 +92,7 @@ enum class StepKind : std::uint8_t {
     store,        ///< write `box` of `tensor` at `origin` (asynchronous)
     reduce,       ///< like store, but added into L2 (split-K)
     wait_stores,  ///< wait until this role's stores have been accepted by L2
-    wait_reads,   ///< wait until they have been read from shared memory: cp.async.bulk.wait_group.read
+    wait_reads,   ///< wait until they have been read: from shared memory (bulk.wait_group.read) or from registers
     sync_cta,     ///< barrier among all roles of the CTA
     sync_cluster,
     wait_dependency,     ///< griddepcontrol.wait: until the previous kernel has completed and its writes are visible

@@ -112,6 +112,7 @@ trace::Role consumer(const AttentionShape& s, const Plan& p, const AttentionTens
     if (warpgroup == 0 && partial)
         steps.push_back(move(StepKind::store, -1, scratch.lse, {item(kSplit), item(kKvHead, p.group), item(kBatch)},
                              {1, p.group, 1}, LoadPath::plain));
+    if (warpgroup == 0) steps.push_back(simple(StepKind::wait_reads));  // the next item's products overwrite them
     return {fmt::format("consumer{}", warpgroup), 1, 4, std::move(steps), warpgroup};
 }
 

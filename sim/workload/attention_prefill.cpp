@@ -155,7 +155,7 @@ trace::Role flash_consumer(const AttentionShape& s, const FlashPlan& p, const At
     append(steps, {release(kQ),  // its last product has been waited for
                    wait_full(kV), pv, wait_mma(0), release(kV),
                    vector({outputs * 2, 64, outputs * trace::bits_of(s.dtype) / 8, 60}), store,
-                   // The next item's values overwrite the output.
+                   // The next item's values overwrite the output in shared memory, its products in registers.
                    simple(StepKind::wait_reads), release(kO)});
     return {"consumer", p.groups, 4, std::move(steps)};
 }

@@ -103,8 +103,16 @@ struct Region {
     std::int64_t rows, cols;
 };
 
+/// What is multiplied, where it lies, and how.
+struct GemmProblem {
+    const GemmShape& s;
+    const GemmTensors& t;
+    const GemmSchedule& g;
+};
+
 /// Where results go: C, or under split-K the split's partial sums.
-Step put(const GemmShape& s, const GemmTensors& t, const GemmSchedule& g, const Region& to, LoadPath path) {
+Step put(const GemmProblem& p, const Region& to, LoadPath path) {
+    const auto& [s, t, g] = p;
     if (g.split == 1) {
         Step store = move(StepKind::store, -1, t.c, at(s, to.row, to.col), box(s, to.rows, to.cols), path);
         if (g.store != StoreBy::tma) {
@@ -118,27 +126,29 @@ Step put(const GemmShape& s, const GemmTensors& t, const GemmSchedule& g, const 
     return move(StepKind::store, -1, t.partials, {slab, to.row, to.col}, {1, to.rows, to.cols}, path);
 }
 
-/// Results leave their consumer. Threads go on when their registers have been read. The TMA reads from a staging buffer
-/// that is smaller than the tile: what it holds may still be read while the next tile is begun, the rest not.
-void append_put(std::vector<Step>& steps, const GemmShape& s, const GemmTensors& t, const GemmSchedule& g,
-                const Region& to, LoadPath path) {
+/// The end of an item: `epilogue`, and the results leave their consumer. Threads go on when their registers have been
+/// read. The TMA reads from a staging buffer, which must have been read before it is filled again and before its CTA
+/// leaves; a persistent CTA begins the next tile when all that the buffer does not hold has left. Which part is the
+/// last does not matter: of rows, lines stay whole.
+void append_put(std::vector<Step>& steps, const GemmProblem& p, const Region& to, const Step& epilogue, LoadPath path) {
     const Step read = simple(StepKind::wait_reads);
-    const Step whole = put(s, t, g, to, path);
-    if (whole.path != LoadPath::tma) {
-        append(steps, {whole, read});
+    const Step whole = put(p, to, path);
+    if (whole.path != LoadPath::tma || !p.g.persistent) {
+        append(steps, {epilogue, whole, read});
         return;
     }
-    const std::int64_t row_bytes = to.rows * trace::bits_of(g.split == 1 ? s.out_dtype : trace::Dtype::fp32) / 8;
-    const std::int64_t staged_cols = std::max<std::int64_t>(1, g.epilogue_bytes / std::max(1, g.groups()) / row_bytes);
-    if (staged_cols >= to.cols) {
+    append(steps, {read, epilogue});
+    const std::int64_t row_bytes = to.cols * trace::bits_of(p.g.split == 1 ? p.s.out_dtype : trace::Dtype::fp32) / 8;
+    const std::int64_t staged_rows = std::max<std::int64_t>(1, p.g.epilogue_bytes / p.g.groups() / row_bytes);
+    if (staged_rows >= to.rows) {
         steps.push_back(whole);
         return;
     }
     Region first = to, last = to;
-    first.cols = to.cols - staged_cols;
-    last.cols = staged_cols;
-    last.col = to.col + first.cols;
-    append(steps, {put(s, t, g, first, path), read, put(s, t, g, last, path)});
+    first.rows = to.rows - staged_rows;
+    last.rows = staged_rows;
+    last.row = to.row + first.rows;
+    append(steps, {put(p, first, path), read, put(p, last, path)});
 }
 
 /// What one consumer warpgroup of a tile makes.
@@ -153,18 +163,18 @@ Region share_of_group(const GemmSchedule& g) {
 /// Under Stream-K the CTA that began a tile, at step 0, finishes it: it adds the partial sums of the CTAs that have
 /// done the rest, which these left in a workspace, a tile for each CTA, and said so by a flag. As a CTA's first piece
 /// is the rest of a tile that another began with its last, the flag is usually set when it is looked at.
-void append_finish(std::vector<Step>& steps, const GemmShape& s, const GemmTensors& t, const GemmSchedule& g,
-                   const Region& to, const Step& epilogue, LoadPath path, int ring) {
-    if (!g.stream_k) {
-        steps.push_back(epilogue);
-        append_put(steps, s, t, g, to, path);
+void append_finish(std::vector<Step>& steps, const GemmProblem& p, const Region& to, const Step& epilogue,
+                   LoadPath path, int ring) {
+    if (!p.g.stream_k) {
+        append_put(steps, p, to, epilogue, path);
         return;
     }
+    const GemmSchedule& g = p.g;
     // Of the workspace's tile, what this consumer has.
     const Affine row = g.swapped || g.skinny ? 0 : instance(g.group_rows());
     const Affine col = g.swapped ? instance(g.group_rows()) : 0;
     const auto partial = [&](StepKind kind, int into, const Affine& owner) {
-        return move(kind, into, t.partials, {owner, row, col}, {1, to.rows, to.cols}, LoadPath::plain);
+        return move(kind, into, p.t.partials, {owner, row, col}, {1, to.rows, to.cols}, LoadPath::plain);
     };
     const int groups = g.skinny ? 1 : g.groups();
     const auto flag_of = [&](const Affine& owner) { return owner * groups + instance(); };
@@ -174,8 +184,8 @@ void append_finish(std::vector<Step>& steps, const GemmShape& s, const GemmTenso
                    flag(StepKind::signal, flag_of(cta())), end_loop()});
     append(steps, {loop(1, item(kStep, -1) + 1), loop(Affine::var(trace::kVarPeers)),
                    flag(StepKind::wait_signal, flag_of(peer)), acquire(ring), partial(StepKind::load, ring, peer),
-                   commit(ring), wait_full(ring), vector({outputs, 0, 0, 0}), release(ring), end_loop(), epilogue});
-    append_put(steps, s, t, g, to, path);
+                   commit(ring), wait_full(ring), vector({outputs, 0, 0, 0}), release(ring), end_loop()});
+    append_put(steps, p, to, epilogue, path);
     steps.push_back(end_loop());
 }
 
@@ -231,7 +241,7 @@ void append_large(trace::Trace& trace, const GemmShape& s, const GemmTensors& t,
     const int alike = g.stream_k ? 1 : g.groups();
     for (int first = 0; first < g.groups(); first += alike) {
         std::vector<Step> whole = steps;
-        append_finish(whole, s, t, g, share_of_group(g), epilogue, g.path, static_cast<int>(k.rings.size()));
+        append_finish(whole, {s, t, g}, share_of_group(g), epilogue, g.path, static_cast<int>(k.rings.size()));
         if (g.stream_k) k.rings.push_back(sums_ring(fmt::format("sums {}", first), rows * g.mma_columns()));
         k.roles.push_back({"consumer", alike, 4, std::move(whole), first});
     }
@@ -288,8 +298,8 @@ void append_skinny(trace::Trace& trace, const GemmShape& s, const GemmTensors& t
     for (const Step& step : {release(0), release(1), end_loop()}) steps.push_back(step);
     // Partial sums of the lanes are folded by shuffles, then written.
     const double outputs = static_cast<double>(s.m) * g.tile[1];
-    append_finish(steps, s, t, g, {0, item(kN, g.tile[1]), s.m, g.tile[1]}, vector({outputs * 5, 0, outputs * 4, 150}),
-                  LoadPath::plain, static_cast<int>(k.rings.size()));
+    append_finish(steps, {s, t, g}, {0, item(kN, g.tile[1]), s.m, g.tile[1]},
+                  vector({outputs * 5, 0, outputs * 4, 150}), LoadPath::plain, static_cast<int>(k.rings.size()));
     if (g.stream_k) k.rings.push_back(sums_ring("sums", s.m * g.tile[1]));
     k.roles = {weights, activations, {"consumer", 1, 8, steps}};
     trace.kernels.push_back(std::move(k));

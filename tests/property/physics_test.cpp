@@ -325,25 +325,21 @@ TEST(Gemm, StoresFromAccumulatorsCostTheirPieces) {
         tail_us += loss.cause == "tail: L2 look-ups" ? loss.us : 0;
     }
     EXPECT_GT(tail_us, 0.2 * by_scalars);
-    EXPECT_NEAR(waiting_us + tail_us, by_scalars, 0.25 * by_scalars);  // loads wait as well, behind the first products
+    EXPECT_GT(waiting_us, 0.2 * by_scalars);
+    EXPECT_NEAR(waiting_us + tail_us, by_scalars, 0.25 * by_scalars);  // loads are waited for as well
 }
 
 // A persistent CTA's threads begin the next tile when the registers of the last have been stored: of four tiles a CTA
-// no store hides behind products of its own (Wukong, H100 SXM5: 63.3 us). A TMA stores from its staging buffer
-// meanwhile.
+// no store hides behind products of its own (Wukong, H100 SXM5: 63.3 us).
 TEST(Gemm, AccumulatorsAreStoredBeforeTheNextTileTakesThem) {
-    const auto us = [](const std::string& store) {
-        return first_launch_us(
-            "gemm m=4096 n=4096 k=1024 dtype=fp16 out_dtype=fp32 tile=128x256x64 stages=4 cluster=2 persistent=1 "
-            "panel=16 store=" +
-            store);
-    };
+    const double us = first_launch_us(
+        "gemm m=4096 n=4096 k=1024 dtype=fp16 out_dtype=fp32 tile=128x256x64 stages=4 cluster=2 persistent=1 panel=16 "
+        "store=vector");
     const double products = 4 * 16 * 1024 / 1980.0;  // tiles of the busiest CTA * steps * cycles
     const double stores =
         4.0 * 4096 * 64 / (358 / 18.0) / 1980.0;  // tiles * sectors * (header and data) / port's share
-    const double vector = us("vector");
-    EXPECT_GT(vector, products + 0.9 * stores);
-    EXPECT_LT(us("tma"), vector - 0.1 * stores);
+    EXPECT_GT(us, products + 0.9 * stores);
+    EXPECT_LT(us, products + stores + 4);
 }
 
 // Small tiles leave room for several CTAs on an SM, and persistent kernels are launched with as many as fit: 64x64x64

@@ -193,6 +193,7 @@ TEST(Chip, StoresAreReadLongBeforeTheyAreDone) {
     const auto device = load("h100-sxm5");
     constexpr int kTurns = 200, kBytes = 2048;
     constexpr double kWork = 100;  // that fills the buffer again
+    double waited = 0;             // cycles a turn
     const auto cycles_of = [&](StepKind until) {
         Trace t;
         const int tensor = t.add_tensor("out", trace::Dtype::int8, {kBytes});
@@ -204,11 +205,16 @@ TEST(Chip, StoresAreReadLongBeforeTheyAreDone) {
                     1,
                     {loop(kTurns), store, step(until), workload::vector({0, 0, 0, kWork}), step(StepKind::loop_end)}}};
         t.kernels.push_back(k);
-        return kernel_us(chip::simulate(device, t)) * device.clocks.sm_mhz / kTurns;
+        const auto seen = chip::simulate(device, t);
+        waited = seen.total.wait_stores_ps * 1e-6 * device.clocks.sm_mhz / kTurns;
+        return kernel_us(seen) * device.clocks.sm_mhz / kTurns;
     };
     const double read = cycles_of(StepKind::wait_reads);
     EXPECT_NEAR(read, 54.5 + kBytes / 64.0 + kWork, 8);
-    EXPECT_GT(cycles_of(StepKind::wait_stores), read + 250);
+    EXPECT_NEAR(waited, read - kWork - device.tma.issue_cycles, 8);
+    const double done = cycles_of(StepKind::wait_stores);
+    EXPECT_GT(done, read + 250);
+    EXPECT_NEAR(waited, done - kWork - device.tma.issue_cycles, 8);
 }
 
 // Stores of parts of a row: each piece is a request of its own, and one of less than a sector is merged with what the

@@ -37,6 +37,7 @@ void PrintTo(const Product& p, std::ostream* out) {
     if (wish.cluster) *out << " cluster " << *wish.cluster;
     if (wish.split) *out << " split " << *wish.split;
     if (wish.stream_k.value_or(false)) *out << " stream_k";
+    if (wish.store) *out << (*wish.store == StoreBy::vector ? " by vectors" : " by scalars");
 }
 
 ScheduleWish wish_of(std::array<int, 3> tile, int cluster, int split, std::optional<int> stages = {}) {
@@ -53,6 +54,13 @@ ScheduleWish streamed(std::array<int, 3> tile, int cluster) {
     wish.tile = tile;
     wish.cluster = cluster;
     wish.stream_k = true;
+    return wish;
+}
+
+ScheduleWish stored(std::array<int, 3> tile, StoreBy store) {
+    ScheduleWish wish;
+    wish.tile = tile;
+    wish.store = store;
     return wish;
 }
 
@@ -98,6 +106,33 @@ TEST_P(Gemm, NothingFollowsAStoreOfRegistersBeforeTheyAreRead) {
             EXPECT_TRUE(next == StepKind::wait_reads || next == StepKind::wait_stores);
         }
     }
+}
+
+// A TMA's staging buffer holds a part of the tile: it is filled when it has been read, and what is read while the next
+// tile is begun fits it.
+TEST_P(Gemm, AStagingBufferIsReadBeforeItIsFilledAgain) {
+    const trace::Role& consumer = kernel().roles.back();
+    std::int64_t unread = 0;
+    bool leaves_by_tma = false;
+    for (const trace::Step& step : consumer.steps) {
+        if (step.kind == StepKind::wait_reads) unread = 0;
+        if (step.kind != StepKind::store || step.path != trace::LoadPath::tma) continue;
+        leaves_by_tma = true;
+        const trace::Tensor& out = trace_.tensors[static_cast<std::size_t>(step.tensor)];
+        std::int64_t bytes = trace::bits_of(out.dtype) / 8;
+        for (int d = 0; d < out.rank; ++d) bytes *= step.box[static_cast<std::size_t>(d)];
+        unread += bytes;
+    }
+    if (!leaves_by_tma) return;
+    if (!schedule_.persistent) {
+        EXPECT_EQ(unread, 0);  // nor does its CTA leave before
+        return;
+    }
+    EXPECT_LE(unread, schedule_.epilogue_bytes / schedule_.groups());
+    // The epilogue, which fills it, is the last work of the vector units.
+    const auto fills = std::find_if(consumer.steps.rbegin(), consumer.steps.rend(),
+                                    [](const trace::Step& step) { return step.kind == StepKind::vector; });
+    EXPECT_EQ(std::next(fills)->kind, StepKind::wait_reads);
 }
 
 TEST_P(Gemm, TheFoldReadsEveryPartialSumAndWritesEveryOutputOnce) {
@@ -199,6 +234,8 @@ std::vector<Product> products() {
             {{256, 256, 320}, wish_of({128, 128, 64}, 1, 1, 1)},
             {{128, 128, 64, 3}, {}},
             {{256, 128, 128, 2}, wish_of({128, 64, 64}, 2, 1)},
+            {{512, 512, 256}, stored({128, 256, 64}, StoreBy::vector)},
+            {{300, 500, 200}, stored({128, 128, 64}, StoreBy::scalar)},
             {{384, 512, 1100}, streamed({128, 256, 64}, 1)},  // fewer tiles than SMs
             {{1200, 1000, 640}, streamed({64, 128, 64}, 1)},  // a wave and a part
             {{1216, 1000, 640}, streamed({64, 64, 64}, 2)},   // pairs of CTAs, an odd number of m tiles
