@@ -154,9 +154,15 @@ trace::Role flash_consumer(const AttentionShape& s, const FlashPlan& p, const At
     const Step store = move_rows(StepKind::store, -1, t.o, s, p, instance(kWarpgroupRows / p.packed), kWarpgroupRows);
     append(steps, {release(kQ),  // its last product has been waited for
                    wait_full(kV), pv, wait_mma(0), release(kV),
-                   vector({outputs * 2, 64, outputs * trace::bits_of(s.dtype) / 8, 60}), store,
-                   // The next item's values overwrite the output in shared memory, its products in registers.
-                   simple(StepKind::wait_reads), release(kO)});
+                   vector({outputs * 2, 64, outputs * trace::bits_of(s.dtype) / 8, 60}), store});
+    // The next item's values overwrite the output where the TMA reads it. Threads have taken it into registers by now,
+    // which its products overwrite.
+    const Step read = simple(StepKind::wait_reads);
+    if (store.path == LoadPath::tma) {
+        append(steps, {read, release(kO)});
+    } else {
+        append(steps, {release(kO), read});
+    }
     return {"consumer", p.groups, 4, std::move(steps)};
 }
 

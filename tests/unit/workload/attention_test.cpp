@@ -385,6 +385,26 @@ TEST(AttentionPrefill, FullMaskCoversEveryPairOnce) {
     EXPECT_GE(mma_flops(k), k.flops);
 }
 
+// The output goes through the values' shared memory. A TMA reads it there; threads take it into registers first, so
+// that the next values may come, but not the products that overwrite these.
+TEST(Prefill, TheOutputLeavesBeforeWhatOverwritesIt) {
+    const auto ends_with = [](const std::string& page) {
+        const trace::Trace t =
+            build("attention_prefill batch=2 heads=8 kv_heads=2 q=512 kv=512 head_dim=128 causal=1 dtype=bf16" + page);
+        const auto main = std::find_if(t.kernels.begin(), t.kernels.end(), [](const trace::Kernel& k) {
+            return std::any_of(k.roles.begin(), k.roles.end(),
+                               [](const trace::Role& r) { return r.name == "consumer"; });
+        });
+        EXPECT_NE(main, t.kernels.end());
+        std::vector<StepKind> last;
+        for (auto step = main->roles.back().steps.end() - 3; step != main->roles.back().steps.end(); ++step)
+            last.push_back(step->kind);
+        return last;
+    };
+    EXPECT_EQ(ends_with(""), (std::vector{StepKind::store, StepKind::wait_reads, StepKind::release}));
+    EXPECT_EQ(ends_with(" page=64"), (std::vector{StepKind::store, StepKind::release, StepKind::wait_reads}));
+}
+
 struct Causal {
     int q, kv, head_dim;
 };
