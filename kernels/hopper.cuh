@@ -182,6 +182,27 @@ __device__ inline void bulk_load(void* to, const void* from, std::uint32_t bytes
                  : "memory");
 }
 
+/// What L2 is asked to do with lines of an access, as a cache hint's operand.
+__device__ inline std::uint64_t evict_first_policy() {
+    std::uint64_t policy;
+    asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+    return policy;
+}
+__device__ inline std::uint64_t evict_last_policy() {
+    std::uint64_t policy;
+    asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
+    return policy;
+}
+
+__device__ inline void bulk_load(void* to, const void* from, std::uint32_t bytes, Barrier* barrier,
+                                 std::uint64_t policy) {
+    asm volatile(
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], "
+        "%4;" ::"r"(shared_address(to)),
+        "l"(from), "r"(bytes), "r"(shared_address(barrier)), "l"(policy)
+        : "memory");
+}
+
 __device__ inline void bulk_store(void* to, const void* from, std::uint32_t bytes) {
     asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(shared_address(from)),
                  "r"(bytes)

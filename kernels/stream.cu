@@ -134,6 +134,7 @@ struct TmaWalk {
     const char* in;
     std::int64_t boxes;
     int box_bytes, in_flight, passes, rank;
+    L2Policy policy;
     std::uint32_t* checksum;
 };
 
@@ -159,6 +160,8 @@ __global__ void __launch_bounds__(32)
     fence_barrier_init();
     fence_async_proxy();
     const int rows = walk.box_bytes / 128;
+    const bool hinted = walk.policy != L2Policy::normal;
+    const std::uint64_t policy = walk.policy == L2Policy::evict_last ? evict_last_policy() : evict_first_policy();
     RingPlace issue, wait;
     std::int64_t under_way = 0;
     std::uint32_t sum = 0;
@@ -173,9 +176,11 @@ __global__ void __launch_bounds__(32)
             if (under_way == walk.in_flight) take_oldest();
             char* to = ring + issue.stage * walk.box_bytes;
             barrier_arrive_expect(&full[issue.stage], static_cast<std::uint32_t>(walk.box_bytes));
-            if (walk.rank == 1) {
-                bulk_load(to, walk.in + box * walk.box_bytes, static_cast<std::uint32_t>(walk.box_bytes),
-                          &full[issue.stage]);
+            const auto bytes = static_cast<std::uint32_t>(walk.box_bytes);
+            if (hinted) {
+                bulk_load(to, walk.in + box * walk.box_bytes, bytes, &full[issue.stage], policy);
+            } else if (walk.rank == 1) {
+                bulk_load(to, walk.in + box * walk.box_bytes, bytes, &full[issue.stage]);
             } else {
                 tma_load_2d(to, &map, &full[issue.stage], 0, static_cast<int>(box) * rows);
             }
@@ -282,6 +287,7 @@ std::string tma_read_refusal(const TmaReadArguments& args) {
         return "box_bytes a multiple of 16 (rank 1) or 128 (rank 2) up to 32,768";
     }
     if (args.bytes % args.box_bytes != 0) return "bytes a multiple of box_bytes";
+    if (args.rank != 1 && args.policy != L2Policy::normal) return "a policy of rank 1";
     const std::size_t smem = static_cast<std::size_t>(args.in_flight) * static_cast<std::size_t>(args.box_bytes) + 512;
     if (smem > kSharedBytesOfCta) return std::to_string(smem) + " bytes of shared memory do not fit a CTA";
     return "";
@@ -300,6 +306,7 @@ void tma_read(const TmaReadArguments& args, cudaStream_t stream) {
                        args.in_flight,
                        args.passes,
                        args.rank,
+                       args.policy,
                        args.checksum};
     Launch how{.grid = dim3(static_cast<unsigned>(args.ctas)), .block = dim3(32)};
     how.smem_bytes = static_cast<std::size_t>(args.in_flight) * static_cast<std::size_t>(args.box_bytes) + 128;

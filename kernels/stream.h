@@ -31,6 +31,9 @@ struct StreamArguments {
 [[nodiscard]] std::string stream_refusal(const StreamArguments& arguments);
 void stream(const StreamArguments& arguments, cudaStream_t stream);
 
+/// What loads ask L2 to do with their lines.
+enum class L2Policy : std::uint8_t { normal, evict_first, evict_last };
+
 /// Bulk loads into shared memory by one thread of each CTA, `in_flight` boxes at a time; nothing else is done with
 /// them.
 struct TmaReadArguments {
@@ -40,7 +43,8 @@ struct TmaReadArguments {
     int ctas, in_flight;  ///< in_flight 1 to 16, and together with the box within shared memory
     int rank = 1;         ///< 1: runs of bytes; 2: boxes of a tensor map
     int passes = 1;
-    std::uint32_t* checksum = nullptr;  ///< as above; costs time
+    L2Policy policy = L2Policy::normal;  ///< rank 1 only
+    std::uint32_t* checksum = nullptr;   ///< as above; costs time
 };
 [[nodiscard]] std::string tma_read_refusal(const TmaReadArguments& arguments);
 void tma_read(const TmaReadArguments& arguments, cudaStream_t stream);

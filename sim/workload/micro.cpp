@@ -47,6 +47,12 @@ Step matrix_box(trace::Trace& trace, std::int64_t blocks, std::int64_t columns, 
                 LoadPath::tma);
 }
 
+trace::CachePolicy policy_of(const OpSpec& op) {
+    const std::string word = op.word("policy", "normal", {"normal", "evict_first", "evict_last"});
+    if (word == "normal") return trace::CachePolicy::normal;
+    return word == "evict_last" ? trace::CachePolicy::evict_last : trace::CachePolicy::evict_first;
+}
+
 }  // namespace
 
 void append_tma_read(trace::Trace& trace, const OpSpec& op, const device::Device& device) {
@@ -74,6 +80,7 @@ void append_tma_read(trace::Trace& trace, const OpSpec& op, const device::Device
         load.origin[0] = turn(0, k.work.extent[1]) + item(1);
         load.origin[1] = item(2);
     }
+    trace.tensors[static_cast<std::size_t>(load.tensor)].policy = policy_of(op);
     k.ctas = ctas;
     const std::int64_t share = ceil_div(boxes, ctas);
     k.roles = {{"producer", 1, 1, {loop(share), acquire(0), load, commit(0), end_loop()}},

@@ -46,7 +46,7 @@ const std::vector<OpEntry>& table() {
         {"write",
          {"bytes"},
          {"passes", "ctas_per_sm", "threads_per_cta", "sms", "within", "pattern_bytes", "pattern_stride"}},
-        {"tma_read", {"bytes", "box_bytes", "ctas", "in_flight"}, {"rank"}},
+        {"tma_read", {"bytes", "box_bytes", "ctas", "in_flight"}, {"rank", "policy"}},
         {"wgmma", {"shape", "dtype", "operand_a"}, {}},
         {"launch", {"runtime"}, {"kernels", "bytes"}},
         {"pointer_chase", {"bytes"}, {"stride", "sm", "access", "accesses", "access_bytes", "chains", "warm"}},

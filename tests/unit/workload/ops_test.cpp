@@ -167,6 +167,20 @@ TEST(TmaRead, EveryBoxIsReadOnceWhateverItsRank) {
         const int tensor = static_cast<int>(t.tensors.size()) - 1;  // the view that is read
         EXPECT_TRUE(test::all_are(test::touched(t, t.kernels[0], StepKind::load, tensor), 1)) << op;
     }
+    // What the loads ask L2 to do stands in the tensor that they read.
+    for (const auto& [word, policy] : {std::pair{"normal", trace::CachePolicy::normal},
+                                       {"evict_first", trace::CachePolicy::evict_first},
+                                       {"evict_last", trace::CachePolicy::evict_last}}) {
+        for (const char* rank : {"1", "2"}) {
+            const trace::Trace t =
+                build(std::string("tma_read bytes=1048576 box_bytes=8192 ctas=16 in_flight=4 rank=") + rank +
+                      " policy=" + word);
+            for (const trace::Step& step : t.kernels[0].roles[0].steps) {
+                if (step.kind != StepKind::load) continue;
+                EXPECT_EQ(t.tensors[static_cast<std::size_t>(step.tensor)].policy, policy);
+            }
+        }
+    }
     EXPECT_NE(refusal("tma_read bytes=1048576 box_bytes=65536 ctas=8 in_flight=8").find("8 stages"), std::string::npos);
     EXPECT_NE(refusal("tma_read bytes=1048576 box_bytes=100 ctas=8 in_flight=1").find("multiple of 16"),
               std::string::npos);

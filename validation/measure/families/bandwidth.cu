@@ -232,6 +232,12 @@ Outcome run_write(const Case& c, Bench& bench) {
     return in_gbps(bench.graph(count, c.gpu_ms * 0.5, launch), moved_bytes(args, bench) * (copy ? 2 : 1), check);
 }
 
+kernels::L2Policy policy_of(const Case& c) {
+    const std::string word = c.params.value("policy", "normal");
+    if (word == "normal") return kernels::L2Policy::normal;
+    return word == "evict_last" ? kernels::L2Policy::evict_last : kernels::L2Policy::evict_first;
+}
+
 Outcome run_tma_read(const Case& c, Bench& bench) {
     kernels::TmaReadArguments args{};
     args.bytes = c.number("bytes");
@@ -240,6 +246,7 @@ Outcome run_tma_read(const Case& c, Bench& bench) {
     args.in_flight = static_cast<int>(c.number("in_flight"));
     args.rank = static_cast<int>(c.number("rank"));
     args.passes = static_cast<int>(c.params.value("passes", 1));
+    args.policy = policy_of(c);
     const ReadTiming timing(c, bench);
     const Arrays in(timing.bytes, timing.count, bench);
     // One thread sums up what landed: 4 MiB are enough.

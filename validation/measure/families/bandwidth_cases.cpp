@@ -152,6 +152,19 @@ void add_tma(Cases& cases) {
              {"rank", 1},
              {"passes", 2 + ctas / 4}});
     }
+    // Below L2's size, twice that, and far beyond: FlashAttention-3's loads of keys and values ask for evict_last.
+    for (const char* policy : {"normal", "evict_first", "evict_last"}) {
+        for (const long long bytes : {32 * kMiB, 64 * kMiB, 128 * kMiB, 256 * kMiB, kGiB}) {
+            add(cases, "tma_read",
+                {{"bytes", bytes},
+                 {"box_bytes", 16384},
+                 {"ctas", 132},
+                 {"in_flight", 4},
+                 {"rank", 1},
+                 {"policy", policy}},
+                bytes == 256 * kMiB);
+        }
+    }
     for (const int box : {2048, 8192, 16384}) {
         add(cases, "copy", {{"bytes", kGiB}, {"path", "tma"}, {"box_bytes", box}, {"ctas", 264}}, box == 16384);
     }
