@@ -36,7 +36,7 @@ std::string track_name(TimelineSpan::Track track, int lane) {
         case TimelineSpan::Track::vector:
             return fmt::format("vector units, warpgroup {}", lane);
         default:
-            return fmt::format("waits for data, warpgroup {}", lane);
+            return fmt::format("waits for data or stores, warpgroup {}", lane);
     }
 }
 

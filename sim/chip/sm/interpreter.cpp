@@ -118,10 +118,16 @@ Sm::Outcome Sm::block(RoleState& role, Wait why, std::int64_t now_ps) {
     return Outcome::blocked;
 }
 
+void Sm::waited_for_stores(const Cta& cta, const RoleState& role, std::int64_t since_ps, std::int64_t until_ps) {
+    if (until_ps <= since_ps) return;
+    counters_.wait_stores_ps += static_cast<double>(until_ps - since_ps);
+    if (watched()) note(TimelineSpan::Track::wait, role.instance, cta, role, since_ps, until_ps);
+}
+
 void Sm::wake(Cta& cta, int slot, int role, std::int64_t at_ps) {
     RoleState& state = cta.roles[static_cast<std::size_t>(role)];
     if (state.wait == Wait::stores || state.wait == Wait::reads)
-        counters_.wait_stores_ps += static_cast<double>(std::max<std::int64_t>(0, at_ps - state.wait_since_ps));
+        waited_for_stores(cta, state, state.wait_since_ps, at_ps);
     state.wait = Wait::start;
     post(std::max(at_ps, state.wait_since_ps), resume,
          static_cast<std::uint32_t>(slot) << 8 | static_cast<std::uint32_t>(role));
@@ -189,7 +195,7 @@ Sm::Outcome Sm::step(Cta& cta, int slot, int role_index, RoleState& role, const 
             return role.stores_in_flight == 0 ? Outcome::next : block(role, Wait::stores, now);
         case StepKind::wait_reads:
             if (role.stores_unread > 0) return block(role, Wait::reads, now);
-            counters_.wait_stores_ps += static_cast<double>(std::max<std::int64_t>(0, role.stores_read_ps - now));
+            waited_for_stores(cta, role, now, role.stores_read_ps);
             now = std::max(now, role.stores_read_ps);
             return Outcome::next;
         case StepKind::sync_cta:

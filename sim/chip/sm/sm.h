@@ -98,6 +98,7 @@ private:
     [[nodiscard]] static std::uint32_t flag_of(const trace::Step& step, const RoleState& role);
     Outcome block(RoleState& role, Wait why, std::int64_t now_ps);
     void wake(Cta& cta, int slot, int role, std::int64_t at_ps);
+    void waited_for_stores(const Cta& cta, const RoleState& role, std::int64_t since_ps, std::int64_t until_ps);
     void finish_role(Cta& cta, int slot, std::int64_t now_ps);
     /// Says once for a CTA that the next kernel may begin.
     void trigger_dependents(Cta& cta, std::int64_t now_ps);

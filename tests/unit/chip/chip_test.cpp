@@ -205,8 +205,15 @@ TEST(Chip, StoresAreReadLongBeforeTheyAreDone) {
                     1,
                     {loop(kTurns), store, step(until), workload::vector({0, 0, 0, kWork}), step(StepKind::loop_end)}}};
         t.kernels.push_back(k);
-        const auto seen = chip::simulate(device, t);
+        chip::RunOptions options;
+        options.timeline = true;
+        const auto seen = chip::simulate(device, t, options);
         waited = seen.total.wait_stores_ps * 1e-6 * device.clocks.sm_mhz / kTurns;
+        double shown_ps = 0;
+        for (const TimelineSpan& span : seen.timeline)
+            shown_ps +=
+                span.track == TimelineSpan::Track::wait ? static_cast<double>((span.end - span.begin).count) : 0;
+        EXPECT_DOUBLE_EQ(shown_ps, seen.total.wait_stores_ps);
         return kernel_us(seen) * device.clocks.sm_mhz / kTurns;
     };
     const double read = cycles_of(StepKind::wait_reads);
