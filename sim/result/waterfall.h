@@ -17,7 +17,8 @@
 //   in between   shared out. Memory: time that SMs computed while nothing was asked of memory ("exposed compute") or
 //                that results waited to leave ("exposed stores"), and the rest by where loads spent their time:
 //                memory's queue, the interposer, L2, the far partition's link, crossbar. Compute: vector work, waiting
-//                for stores to leave, and waiting for data.
+//                for stores to leave, and waiting for data. Roles' waits are weighted as long as they are, also those
+//                behind which another warpgroup computes.
 // Phases of kernels that overlap (dependent launches) are clipped to be disjoint. Work is booked when it begins: what a
 // phase is too short for is carried to the next.
 #pragma once

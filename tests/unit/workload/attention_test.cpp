@@ -387,7 +387,7 @@ TEST(AttentionPrefill, FullMaskCoversEveryPairOnce) {
 
 // The output goes through the values' shared memory. A TMA reads it there; threads take it into registers first, so
 // that the next values may come, but not the products that overwrite these.
-TEST(Prefill, TheOutputLeavesBeforeWhatOverwritesIt) {
+TEST(AttentionPrefill, TheOutputLeavesBeforeWhatOverwritesIt) {
     const auto ends_with = [](const std::string& page) {
         const trace::Trace t =
             build("attention_prefill batch=2 heads=8 kv_heads=2 q=512 kv=512 head_dim=128 causal=1 dtype=bf16" + page);
